@@ -1,0 +1,58 @@
+"""Asgineer: a thin web framework for ASGI servers.
+
+One `async def main(request)`, responses are return values, routing is plain Python. The way
+of a request through the package stands at the top of `_app.py`. This file is the public
+names and nothing else; importing it loads the standard library only and configures nothing.
+"""
+
+from . import utils
+from ._app import Handler, response_of, to_asgi
+from ._http import HttpRequest
+from ._limits import Limits
+from ._params import param
+from ._request import BaseRequest
+from ._requestset import RequestSet
+from ._response import Response, html, json, text
+from ._run import run
+from ._websocket import WebsocketRequest
+from .errors import (
+    AsgineerError,
+    BadRequest,
+    BodyTooLarge,
+    DisconnectedError,
+    HeadersTooLarge,
+    HTTPError,
+    MethodNotAllowed,
+    UsageError,
+)
+from .utils import sleep
+
+__version__ = "1.0.0a1"
+
+__all__ = [
+    "AsgineerError",
+    "BadRequest",
+    "BaseRequest",
+    "BodyTooLarge",
+    "DisconnectedError",
+    "HTTPError",
+    "Handler",
+    "HeadersTooLarge",
+    "HttpRequest",
+    "Limits",
+    "MethodNotAllowed",
+    "RequestSet",
+    "Response",
+    "UsageError",
+    "WebsocketRequest",
+    "__version__",
+    "html",
+    "json",
+    "param",
+    "response_of",
+    "run",
+    "sleep",
+    "text",
+    "to_asgi",
+    "utils",
+]

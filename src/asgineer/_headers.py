@@ -1,0 +1,166 @@
+"""Header maps in both directions, and the grammar checks on them. Pure: values in, values out.
+
+A request's headers become a dict with lower-case names. Those of a response become the list
+of byte pairs that ASGI wants, and nothing that is no header by RFC 9110 section 5 gets
+through: a control character in a value (a split response) is an error, never sent.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from .errors import BadRequest, HeadersTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._limits import Limits
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")  # controls but HTAB; beyond latin-1
+
+# Names that handlers use most, in both ways of writing them: one look-up instead of a check and an encoding.
+_KNOWN_NAMES = {
+    spelling: name.encode()
+    for name in (
+        "access-control-allow-origin",
+        "allow",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-length",
+        "content-security-policy",
+        "content-type",
+        "date",
+        "etag",
+        "last-modified",
+        "location",
+        "referrer-policy",
+        "retry-after",
+        "server",
+        "set-cookie",
+        "strict-transport-security",
+        "vary",
+        "www-authenticate",
+        "x-content-type-options",
+        "x-frame-options",
+        "x-request-id",
+    )
+    for spelling in (name, name.title())
+}
+
+
+class Headers(dict[str, str]):
+    """A request's header fields: a plain dict, lower-case names, repeated ones joined (RFC 9110 section 5.3)."""
+
+    __slots__ = ("_repeated",)
+    _repeated: dict[str, list[str]]
+
+    def getlist(self, name: str) -> list[str]:
+        """Return all values of the header `name` (in lower case) in the order they came; [] where there is none."""
+        repeated: dict[str, list[str]] | None = getattr(self, "_repeated", None)
+        if repeated is not None and name in repeated and self.get(name) == _join(name, repeated[name]):
+            return list(repeated[name])
+        return [self[name]] if name in self else []
+
+
+def _join(name: str, values: list[str]) -> str:
+    # Cookie fields, which HTTP/2 may split, are joined as RFC 9113 section 8.2.3 says.
+    return ("; " if name == "cookie" else ", ").join(values)
+
+
+def decode_headers(raw: Iterable[tuple[bytes, bytes]], limits: Limits) -> Headers:
+    """Return the map of the raw header fields of a request.
+
+    Raises:
+        HeadersTooLarge: more fields or bytes than `limits` allows.
+    """
+    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
+    if limits.header_count is not None and len(pairs) > limits.header_count:
+        raise HeadersTooLarge("Too many header fields")
+    if limits.headers is not None and sum([len(name) + len(value) for name, value in pairs]) > limits.headers:
+        raise HeadersTooLarge("Header fields too large")
+    headers = Headers(pairs)
+    if len(headers) != len(pairs):
+        _join_repeated(headers, pairs)
+    return headers
+
+
+def _join_repeated(headers: Headers, pairs: list[tuple[str, str]]) -> None:
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    headers._repeated = {name: several for name, several in values.items() if len(several) > 1}
+    for name, several in headers._repeated.items():
+        headers[name] = _join(name, several)
+
+
+def encode_headers(headers: dict[str, Any]) -> RawHeaders:
+    """Return the header fields that a handler gave, checked, as ASGI wants them.
+
+    A value is a str, or a list of str for a header that is repeated, such as set-cookie.
+
+    Raises:
+        TypeError: no dict, or a name or value of another type.
+        ValueError: a name or value that HTTP doesn't allow, a name that is there twice
+            (in another case), or a transfer-encoding, which is the server's.
+    """
+    if not isinstance(headers, dict):
+        raise TypeError(f"Headers must be a dict, not {type(headers).__name__}")
+    raw: RawHeaders = []
+    seen = set()
+    for name, value in headers.items():
+        key = _KNOWN_NAMES.get(name) or _encode_name(name)
+        if key in seen:
+            raise ValueError(f"Header {key.decode()!r} is given twice; a list of str repeats a header")
+        seen.add(key)
+        if type(value) is list:
+            raw += [(key, _encode_value(name, item)) for item in value]
+        else:
+            raw.append((key, _encode_value(name, value)))
+    return raw
+
+
+def _encode_name(name: Any) -> bytes:
+    if not isinstance(name, str):
+        raise TypeError(f"Header keys and values must all be strings, not {type(name).__name__} ({name!r:.100})")
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"Header name {name!r:.100} is not a token (RFC 9110 section 5.6.2)")
+    key = name.lower().encode()
+    if key == b"transfer-encoding":
+        raise ValueError("Header 'transfer-encoding' is set by the server; leave it out")
+    return key
+
+
+def _encode_value(name: str, value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(
+            f"Header keys and values must all be strings, but the value of {name!r:.100} is {type(value).__name__}"
+        )
+    # Plain printable ASCII, nearly every value there is, passes two calls that cost nothing.
+    if not (value.isascii() and value.isprintable()) and (bad := _BAD_VALUE.search(value)):
+        raise ValueError(f"Header {name!r:.100} has a character that HTTP does not allow: {bad.group()!r}")
+    return value.encode("latin-1")
+
+
+_HOST = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]"  # an IPv6 address; a zone is of no use to another machine
+    r"|[A-Za-z0-9._~-]{1,255})"  # IPv4 or a name; sub-delims and escapes (RFC 3986) are in no real host
+    r"(?::(?P<port>[0-9]{0,5}))?"
+)
+
+
+def parse_host(value: str) -> tuple[str, int | None]:
+    """Return host (lower case, IPv6 without brackets) and port of a Host header.
+
+    Raises:
+        BadRequest: it isn't what RFC 3986 section 3.2 allows, so no URL can be built from it.
+    """
+    match = _HOST.fullmatch(value)
+    port = int(match["port"]) if match and match["port"] else None
+    if match is None or (port or 0) > 65_535:
+        raise BadRequest("Bad Host header")
+    return match["host"].lower().strip("[]"), port

@@ -1,0 +1,353 @@
+"""HttpRequest: the body comes in, the response goes out.
+
+Two small machines, each with named states. The body is UNREAD, then CONSUMED. The response
+is NEW, ACCEPTED (its head is out), then ENDED. A call that is wrong in a state raises a
+UsageError that names the call.
+
+ASGI servers tell that a client left only to who waits in `receive()`. So a request that
+streams or sleeps has one task, the listener, which does nothing else. It starts at the first
+such call, keeps at most one piece of the body that nobody read yet (and drops none), and
+ends with the request. A plain response has no listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from . import _clock, _json
+from ._headers import encode_headers
+from ._limits import UNSET, Unset
+from ._request import BaseRequest
+from .errors import BadRequest, BodyTooLarge, DisconnectedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ._headers import RawHeaders
+    from ._request import Message
+
+__all__ = ["HttpRequest"]
+
+NEW, ACCEPTED, ENDED = "new", "accepted", "ended"
+UNREAD, CONSUMED = "unread", "consumed"
+NO_BODY = (204, 304)  # RFC 9110 sections 15.3.5 and 15.4.5
+
+DISCONNECT: Message = {"type": "http.disconnect"}
+
+
+def check_status(status: Any) -> int:
+    """Return `status`.
+
+    Raises:
+        TypeError: it is no int.
+        ValueError: it is not from 200 to 599. 1xx are the server's: they are no final response.
+    """
+    if type(status) is int and 200 <= status <= 599:
+        return status
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise TypeError(f"Status code must be an int, not {type(status).__name__}")
+    if not 200 <= status <= 599:
+        raise ValueError(f"Status code must be an int from 200 to 599, not {status}")
+    return int(status)  # an IntEnum such as http.HTTPStatus
+
+
+def check_chunk(data: Any, kind: str = "Can only send bytes/str") -> bytes:
+    """Return one piece of a body as bytes, text as UTF-8; TypeError for anything else."""
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, (bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"{kind}, not {type(data).__name__}")
+
+
+class HttpRequest(BaseRequest):
+    """An HTTP request, and the way to answer it piece by piece."""
+
+    _response_stage: str = NEW
+    _body_stage: str = UNREAD
+    _body: bytes | None = None
+    _too_large: bool = False  # BodyTooLarge was raised: the response can't be a success
+    _content_length: int | None = None  # what the head of a streamed response promised
+
+    _gone: bool = False  # the client left
+    _listener: asyncio.Task[None] | None = None
+    _unread: Message | None = None  # a piece of the body that came before anybody asked
+    _taken: asyncio.Future[None] | None = None  # the listener waits for that piece to be taken
+    _reader: asyncio.Future[Message] | None = None  # a reader waits for the listener
+    _reading: bool = False  # a reader waits for the server itself
+    _sleepers: set[asyncio.Future[bool]] | None = None
+    _woken: bool = False  # wakeup() came while nobody slept
+
+    # Body in
+
+    async def iter_body(self) -> AsyncGenerator[bytes]:
+        """Iterate over the request body as it comes in, in pieces of the server's choosing.
+
+        There is no limit on the sum: what you keep of it is yours to bound.
+
+        Raises:
+            UsageError: the body was already consumed, by this or by `get_body`.
+            DisconnectedError: the client left before the end; a cut-off body is never an end.
+        """
+        if self._body_stage is not UNREAD:
+            raise UsageError("Request body was already consumed")
+        self._body_stage = CONSUMED
+        more = True
+        while more:
+            message = await self._next_message()
+            if message["type"] != "http.request":
+                raise DisconnectedError("The client disconnected before the end of the request body")
+            more = message.get("more_body", False)
+            if chunk := message.get("body", b""):
+                yield chunk
+
+    async def get_body(self, limit: int | None | Unset = UNSET) -> bytes:
+        """Return the whole request body; it is kept, so a second call returns it again.
+
+        Args:
+            limit: bytes, None for no limit; left out, it is `Limits.body` (10 MiB).
+
+        Raises:
+            BodyTooLarge: over the limit; before anything is read where content-length says so.
+            UsageError: the body was already consumed by `iter_body`.
+            DisconnectedError: the client left before the end.
+        """
+        if self._body is None:
+            if isinstance(limit, Unset):
+                limit = self._settings.limits.body
+            if self._body_stage is UNREAD:
+                self._check_declared_length(limit)
+            self._body = await self._read_body(limit)
+        return self._body
+
+    def _check_declared_length(self, limit: int | None) -> None:
+        declared = self.headers.get("content-length")
+        if declared is None:
+            return
+        if not (declared.isascii() and declared.isdigit()):
+            raise BadRequest("Bad Content-Length header")
+        # Compared by digits first: int() of thousands of them is an error of its own.
+        if limit is not None and (len(declared) > 18 or int(declared) > limit):
+            self._refuse_body()
+
+    async def _read_body(self, limit: int | None) -> bytes:
+        chunks = []
+        size = 0
+        async for chunk in self.iter_body():
+            size += len(chunk)
+            if limit is not None and size > limit:
+                self._refuse_body()
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _refuse_body(self) -> None:
+        self._too_large = True
+        raise BodyTooLarge
+
+    async def get_json(self, limit: int | None | Unset = UNSET) -> Any:
+        """Return the value of the JSON in the request body: a dict, a list, or what else it is.
+
+        Args:
+            limit: as for `get_body`.
+
+        Raises:
+            BadRequest: no valid JSON, or an empty body; answered with 400 when you don't catch it.
+            BodyTooLarge, UsageError, DisconnectedError: as `get_body`.
+        """
+        return _json.decode(await self.get_body(limit))
+
+    # Response out
+
+    async def accept(self, status: int = 200, headers: dict[str, Any] | None = None) -> None:
+        """Send the head of the response; then `send` its body, and return None from the handler.
+
+        No header is added to yours.
+
+        Raises:
+            UsageError: a response was accepted already.
+            TypeError, ValueError: a status or header that HTTP does not allow; nothing was sent.
+            DisconnectedError: the client left.
+        """
+        if self._response_stage is not NEW:
+            raise UsageError("Cannot accept an already accepted request")
+        status = check_status(status)
+        await self._start_response(status, encode_headers({} if headers is None else headers))
+
+    async def send(self, data: bytes | str, more: bool = True) -> None:
+        """Send one piece of the response body, text as UTF-8; `more=False` ends the response.
+
+        Waits while the client (or a buffer before it) is slow to take it, as far as the server tells.
+
+        Raises:
+            UsageError: before `accept`, or after the end.
+            TypeError: `data` is neither bytes nor str.
+            ValueError: more bytes than the content-length that was given, or a body where
+                the status (204, 304) has none.
+            DisconnectedError: the client left.
+        """
+        if self._response_stage is not ACCEPTED:
+            raise UsageError(
+                "Cannot send before calling accept"
+                if self._response_stage is NEW
+                else "Cannot send to a closed connection: the response has ended"
+            )
+        await self._send_chunk(check_chunk(data), more)
+
+    async def _start_response(self, status: int, headers: RawHeaders) -> None:
+        """Send the head of a response that is sent in pieces."""
+        for name, value in headers:
+            if name == b"content-length":
+                if not value.isdigit():
+                    raise ValueError(f"Header 'content-length' must be a number, not {value!r:.100}")
+                self._content_length = int(value)
+        self._response_stage = ACCEPTED
+        self._status = status
+        await self._transmit({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _send_chunk(self, data: bytes, more: bool) -> None:
+        if more:
+            self._listen()
+        if self.method == "HEAD":
+            data = b""
+        elif data:
+            self._count(len(data))
+        if not more:
+            self._response_stage = ENDED
+        await self._transmit({"type": "http.response.body", "body": data, "more_body": more})
+
+    def _count(self, size: int) -> None:
+        if self._status in NO_BODY:
+            raise ValueError(f"A response with status {self._status} has no body")
+        self._bytes_sent += size
+        if self._content_length is not None and self._bytes_sent > self._content_length:
+            raise ValueError(f"The response body is longer than its content-length, {self._content_length}")
+
+    def _is_cut_short(self) -> bool:
+        """Say whether the response ended with fewer bytes than its head promised."""
+        promised = self._content_length
+        return promised is not None and self._bytes_sent < promised and self._has_body()
+
+    def _has_body(self) -> bool:
+        return self.method != "HEAD" and self._status not in NO_BODY
+
+    async def _transmit(self, message: Message) -> None:
+        if self._gone:
+            raise DisconnectedError
+        try:
+            await self._send(message)
+        except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
+            self._note_disconnect()
+            raise DisconnectedError from error
+
+    # Waiting
+
+    async def sleep_while_connected(self, seconds: float) -> bool:
+        """Sleep until `seconds` are over or `wakeup` is called; return True when woken.
+
+        A `wakeup` that came since the last sleep ends this one at once, so none is lost.
+        Request body that arrives meanwhile is kept for who reads it.
+
+        Raises:
+            DisconnectedError: the client left, before or during the sleep.
+        """
+        self._listen()
+        if self._gone:
+            raise DisconnectedError
+        if self._woken:
+            self._woken = False
+            return True
+        sleeper: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        timer = _clock.clock.call_later(seconds, lambda: sleeper.done() or sleeper.set_result(False))
+        if self._sleepers is None:
+            self._sleepers = set()
+        self._sleepers.add(sleeper)
+        try:
+            woken = await sleeper
+        finally:
+            timer.cancel()
+            self._sleepers.discard(sleeper)
+        if self._gone:
+            raise DisconnectedError
+        return woken
+
+    def wakeup(self) -> None:
+        """End the sleep of this request, or the next one when it doesn't sleep now.
+
+        To be called in the event loop of the request; from a thread by `loop.call_soon_threadsafe`.
+        """
+        sleeping = [sleeper for sleeper in self._sleepers or () if not sleeper.done()]
+        for sleeper in sleeping:
+            sleeper.set_result(True)
+        self._woken = not sleeping
+
+    # Listening
+
+    def _listen(self) -> None:
+        """Start the listener, unless it runs, or a reader of the body waits for the server itself."""
+        if self._listener is None and not self._gone and not self._reading:
+            self._listener = asyncio.get_running_loop().create_task(self._run_listener())
+
+    async def _run_listener(self) -> None:
+        while not self._gone:
+            try:
+                message = await self._receive()
+            except OSError:
+                message = DISCONNECT
+            if not message or message["type"] != "http.request":
+                self._note_disconnect()
+            elif self._reader is not None and not self._reader.done():
+                self._reader.set_result(message)
+            else:
+                self._unread = message
+                if message.get("more_body", False):
+                    self._taken = asyncio.get_running_loop().create_future()
+                    await self._taken
+
+    async def _next_message(self) -> Message:
+        """Return the next message of the server, by way of the listener where there is one."""
+        if self._unread is not None:
+            message, self._unread = self._unread, None
+            if self._taken is not None and not self._taken.done():
+                self._taken.set_result(None)
+            return message
+        if self._gone:
+            return DISCONNECT
+        if self._listener is None:
+            return await self._receive_directly()
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            return await self._reader
+        finally:
+            self._reader = None
+
+    async def _receive_directly(self) -> Message:
+        self._reading = True
+        try:
+            message = await self._receive()
+        finally:
+            self._reading = False
+        if not message or message["type"] != "http.request":
+            self._note_disconnect()
+            return DISCONNECT
+        if self._sleepers:  # somebody fell asleep meanwhile, who is to be told as well
+            self._listen()
+        return message
+
+    def _note_disconnect(self) -> None:
+        self._gone = True
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(DISCONNECT)
+        for sleeper in self._sleepers or ():
+            if not sleeper.done():
+                sleeper.set_result(False)
+
+    def _end(self) -> None:
+        """The handler is done: nothing of this request goes on."""
+        self._response_stage = ENDED
+        if self._listener is not None:
+            self._listener.cancel()
+        if self._request_sets:
+            self._leave_request_sets()

@@ -1,0 +1,29 @@
+"""Text from a URL → a typed value."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from .errors import HTTPError
+
+T = TypeVar("T")
+
+
+def param(text: str, type: type[T]) -> T:
+    """Return `text`, a segment of a path, as a value of `type`: "3" as int 3, "true" as bool True.
+
+    Conversion is lax, by msgspec: int, float, bool, UUID, Decimal, date and time types, enums,
+    Literal. Digits are ASCII digits; neither "+1" nor "1_0" nor " 1" is a number.
+
+    Raises:
+        HTTPError: 404, it is no such value: then there is no such page either.
+    """
+    import msgspec
+
+    try:
+        value = msgspec.convert(text, type, strict=False)
+    except msgspec.ValidationError:
+        raise HTTPError(404) from None
+    if value in (float("inf"), float("-inf")) or value != value:
+        raise HTTPError(404)
+    return value

@@ -1,0 +1,287 @@
+"""BaseRequest: what the two kinds of request know of the scope. No await in here.
+
+Everything is made on first use: a handler that asks for nothing pays for nothing. What the
+client controls is bounded when it is read, by the app's limits, and a mistake in it is an
+HTTPError, so an application doesn't see half of it. The scope is handed through untouched.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qsl, quote, unquote
+
+from ._headers import Headers, decode_headers, parse_host
+from ._limits import DEFAULT_LIMITS, Limits
+from .errors import BadRequest, HTTPError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from ._requestset import RequestSet
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    ErrorRenderer = Callable[["BaseRequest", HTTPError], Any]
+    DoneCallback = Callable[["BaseRequest", int, int, float, str], object]
+
+__all__ = ["BaseRequest"]
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class Settings:
+    """What `to_asgi` was told, for every request of the app: see there."""
+
+    __slots__ = ("debug", "done", "error", "handler", "limits")
+
+    def __init__(
+        self,
+        handler: Callable[..., Any] | None = None,
+        debug: bool | None = None,
+        done: DoneCallback | None = None,
+        error: ErrorRenderer | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.handler = handler
+        self.debug = debug
+        self.done = done
+        self.error = error
+        self.limits = limits
+
+    def is_debug(self) -> bool:
+        """Say whether clients may see what went wrong; unset, the environment decides when it is asked."""
+        return os.environ.get("ASGINEER_DEBUG") == "1" if self.debug is None else self.debug
+
+
+class BaseRequest:
+    """What HTTP and websocket requests have in common.
+
+    Attributes:
+        scope: the ASGI scope, as the server gave it.
+        label: a name for metrics and logs, such as the route; yours to set.
+    """
+
+    # Defaults stand on the class: making a request writes three attributes and no more.
+    label: str = ""
+    _status: int = 0  # of the response, 0 until there is one; 101 for an open websocket
+    _bytes_sent: int = 0  # of the response's body, or of the messages of a websocket
+    _settings: Settings = Settings()
+    _doing: str = "request handler"  # for the log, should it fail
+    _default_scheme: ClassVar[str] = "http"
+    _headers: Headers | None = None
+    _parts: tuple[str, ...] | None = None
+    _querylist: list[tuple[str, str]] | None = None
+    _state: dict[str, Any] | None = None
+    _id: str | None = None
+    _request_sets: set[RequestSet] | None = None
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.method} {self.path!r:.200}>"
+
+    # What was asked for
+
+    @property
+    def method(self) -> str:
+        """The method in capitals; for a websocket GET, as its handshake has it."""
+        method: str = self.scope.get("method", "GET")
+        return method
+
+    @property
+    def verb(self) -> str:
+        """What to route by: the method, with GET for HEAD; WEBSOCKET for a websocket."""
+        method = self.method
+        return "GET" if method == "HEAD" else method
+
+    @property
+    def http_version(self) -> str:
+        """The HTTP version that the client speaks with the server: "1.0", "1.1", "2"."""
+        version: str = self.scope.get("http_version", "1.1")
+        return version
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields: a dict with lower-case names, the same object each time, yours to change.
+
+        Repeated ones are joined with a comma (RFC 9110 section 5.3); `headers.getlist(name)` gives each.
+
+        Raises:
+            HeadersTooLarge: over `Limits.headers` or `Limits.header_count`.
+        """
+        if self._headers is None:
+            self._headers = decode_headers(self.scope["headers"], self._settings.limits)
+        return self._headers
+
+    # Where it was sent to
+
+    @property
+    def scheme(self) -> str:
+        """The scheme that the server saw: "http" or "https", "ws" or "wss"."""
+        scheme: str = self.scope.get("scheme") or self._default_scheme
+        return scheme
+
+    @property
+    def host(self) -> str:
+        """The host that the client asked for, in lower case, without port or brackets.
+
+        From the Host header; the server's own address where there is none (HTTP/1.0).
+
+        Raises:
+            BadRequest: the header is no valid host, or is there twice.
+        """
+        return self._host_and_port()[0]
+
+    @property
+    def port(self) -> int | None:
+        """The port that the client asked for; the scheme's default where it named none, None where unknown.
+
+        Raises:
+            BadRequest: as for `host`.
+        """
+        return self._host_and_port()[1]
+
+    def _host_and_port(self) -> tuple[str, int | None]:
+        default = DEFAULT_PORTS.get(self.scheme)
+        value = self.headers.get("host")
+        if value is not None:
+            host, port = parse_host(value)
+            return host, default if port is None else port
+        server = self.scope.get("server")
+        if server and server[1] is not None:  # None is a unix socket
+            return server[0], server[1]
+        return "localhost", default
+
+    @property
+    def url(self) -> str:
+        """The whole URL with path and query, built from parts; a port that the scheme implies is left out.
+
+        Raises:
+            BadRequest: as for `host`.
+        """
+        host, port = self._host_and_port()
+        netloc = f"[{host}]" if ":" in host else host
+        if port is not None and port != DEFAULT_PORTS.get(self.scheme):
+            netloc += f":{port}"
+        query = self.scope.get("query_string", b"").decode("latin-1")
+        path = quote(self.root_path) + self._raw_inner_path()
+        return f"{self.scheme}://{netloc}{path}{'?' + query if query else ''}"
+
+    @property
+    def root_path(self) -> str:
+        """Where the app is mounted: what comes before `path` in the URL; "" at the top."""
+        root: str = self.scope.get("root_path", "")
+        return root.rstrip("/")
+
+    @property
+    def path(self) -> str:
+        """The path inside the app, percent-decoded, without query and without `root_path`."""
+        return _without_prefix(self.scope["path"], self.root_path)
+
+    @property
+    def raw_path(self) -> bytes:
+        """The path as it came over the wire, percent-encoded, without the query.
+
+        What the server gives, else `path` encoded again. May have the root path in front.
+        """
+        raw: bytes | None = self.scope.get("raw_path")
+        return quote(self.scope["path"]).encode() if raw is None else raw.partition(b"?")[0]
+
+    def _raw_inner_path(self) -> str:
+        """The path inside the app, still percent-encoded."""
+        raw = self.scope.get("raw_path")
+        if raw is None:
+            return quote(self.path)
+        return _without_prefix(self.raw_path.decode("latin-1"), self.root_path, quote(self.root_path))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The segments of the path, each percent-decoded by itself: `/a%2Fb/c` is `("a/b", "c")`.
+
+        One leading slash is dropped; empty segments stay, so `/` is `()`, `/a/` is `("a", "")` and `//`
+        is `("", "")`: other paths than `/a`. Bytes that are no UTF-8 become U+FFFD.
+        """
+        if self._parts is None:
+            path = self._raw_inner_path().removeprefix("/")
+            self._parts = tuple([unquote(part) for part in path.split("/")]) if path else ()
+        return self._parts
+
+    # The query
+
+    @property
+    def querylist(self) -> list[tuple[str, str]]:
+        """The fields of the query in their order, blank values kept; only `&` separates them.
+
+        Escapes that are no UTF-8 become U+FFFD.
+
+        Raises:
+            HTTPError: 414, over `Limits.query` bytes; 400, over `Limits.query_fields`.
+        """
+        if self._querylist is None:
+            self._querylist = self._parse_query()
+        return self._querylist
+
+    @property
+    def querydict(self) -> dict[str, str]:
+        """The query as a new dict; of a repeated field the last one. Raises as `querylist` does."""
+        return dict(self.querylist)
+
+    def _parse_query(self) -> list[tuple[str, str]]:
+        query: bytes = self.scope.get("query_string", b"")
+        limits = self._settings.limits
+        if limits.query is not None and len(query) > limits.query:
+            raise HTTPError(414, "Query string too long")
+        if limits.query_fields is not None and query.count(b"&") >= limits.query_fields:
+            raise BadRequest("Too many query fields")
+        return parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
+
+    # Who asks
+
+    @property
+    def client(self) -> tuple[str, int]:
+        """The address and port of the peer, a proxy perhaps; `("", 0)` on a unix socket."""
+        client = self.scope.get("client")
+        return (client[0], client[1]) if client else ("", 0)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the lifespan left in `scope["state"]`, as this request's own shallow copy."""
+        if self._state is None:
+            self._state = dict(self.scope.get("state") or {})
+        return self._state
+
+    @property
+    def id(self) -> str:
+        """16 random hex digits, made on first use: names this request in logs."""
+        if self._id is None:
+            self._id = os.urandom(8).hex()
+        return self._id
+
+    @property
+    def last_event_id(self) -> str | None:
+        """Where a stream is to be resumed: the Last-Event-ID header, else the query field `since`.
+
+        An empty one counts as None. It is the client's word: nothing that is stored is found by it.
+        """
+        return self.headers.get("last-event-id") or self.querydict.get("since") or None
+
+    def _leave_request_sets(self) -> None:
+        for request_set in self._request_sets or ():
+            request_set.discard(self)
+
+
+def _without_prefix(path: str, *prefixes: str) -> str:
+    """Return `path` without the first of `prefixes` that ends at a segment boundary in it.
+
+    uvicorn puts the root path in front, as ASGI asks, hypercorn leaves the path as it came.
+    """
+    for prefix in prefixes:
+        if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+            return path[len(prefix) :]
+    return path

@@ -1,0 +1,240 @@
+"""What a handler returns → status, headers, body. The only place that knows the shapes and the defaults.
+
+Pure: nothing is sent from here, and a stream isn't started. The way of one result:
+`split` takes the tuple apart, `encode_body` makes bytes and a content type of the body,
+`render` makes the header fields that ASGI wants. A result that is flawed is a TypeError or a
+ValueError which says what was returned and what is allowed; nothing of it was sent then.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+from . import _json
+from ._headers import encode_headers
+from ._http import NO_BODY, check_status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
+    from ._headers import RawHeaders
+
+__all__ = ["Body", "Content", "Response", "html", "json", "normalize_response", "text"]
+
+HTML = b"text/html; charset=utf-8"
+TEXT = b"text/plain; charset=utf-8"
+JSON = b"application/json"
+OCTETS = b"application/octet-stream"
+
+_HTML_START = re.compile(r"\s*<(?:!doctype html|html[\s>])", re.IGNORECASE | re.ASCII)
+
+
+class Content:
+    """A body whose content type is said outright: what `html`, `text` and `json` return."""
+
+    __slots__ = ("content_type", "data")
+
+    def __init__(self, data: bytes, content_type: bytes) -> None:
+        self.data = data
+        self.content_type = content_type
+
+
+class SupportsHTML(Protocol):
+    """An object that writes itself as HTML, such as `markupsafe.Markup` or an htpy element."""
+
+    def __html__(self) -> str: ...
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class _Struct(Protocol):
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+
+class _Model(Protocol):
+    def model_dump_json(self) -> str: ...
+
+
+Body: TypeAlias = (
+    "str | bytes | dict[Any, Any] | list[Any] | Content | SupportsHTML | _Dataclass | _Struct | _Model"
+    " | AsyncIterable[str] | AsyncIterable[bytes] | AsyncIterable[str | bytes]"
+)
+ResponseHeaders: TypeAlias = "dict[str, str] | dict[str, list[str]] | dict[str, str | list[str]]"
+Response: TypeAlias = (
+    "Body | tuple[Body] | tuple[ResponseHeaders, Body] | tuple[int, ResponseHeaders, Body | None]"
+)
+
+
+def html(text: str) -> Content:
+    """Return `text` as a body that is HTML, whatever it starts with."""
+    return Content(_check_text("html", text).encode(), HTML)
+
+
+def text(text: str) -> Content:
+    """Return `text` as a body that is plain text, also when it looks like HTML."""
+    return Content(_check_text("text", text).encode(), TEXT)
+
+
+def json(value: Any) -> Content:
+    """Return `value` as a body that is JSON: also a str, a number, None, a tuple or a set.
+
+    Raises:
+        TypeError, ValueError: some part of it has no JSON form.
+    """
+    return Content(_json.encode(value), JSON)
+
+
+def _check_text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}() takes a str, not {type(value).__name__}")
+    return value
+
+
+def guess_text_type(body: str) -> bytes:
+    """Return the content type of `body`: HTML where it starts like an HTML document, else plain text."""
+    return HTML if _HTML_START.match(body) else TEXT
+
+
+def encode_body(body: Any) -> tuple[bytes | AsyncIterable[bytes | str], bytes]:
+    """Return the bytes of `body` and its content type; a stream is returned as it is, with type b"".
+
+    Raises:
+        TypeError, ValueError: it can't be a body; the text says why.
+    """
+    kind = type(body)
+    if kind is str:
+        return body.encode(), guess_text_type(body)
+    if kind is bytes:
+        return body, OCTETS
+    if kind is dict or kind is list:
+        return _json.encode(body), JSON
+    return _encode_other(body, kind)
+
+
+def _encode_other(body: Any, kind: type) -> tuple[bytes | AsyncIterable[bytes | str], bytes]:
+    """Encode what is rarer: told by what its class has, so that nothing is imported for it."""
+    if kind is Content:
+        return body.data, body.content_type
+    if hasattr(kind, "__html__"):
+        return body.__html__().encode(), HTML
+    if isinstance(body, str):
+        return str.encode(body), guess_text_type(body)
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body), OCTETS
+    if isinstance(body, (dict, list)):
+        return _json.encode(body), JSON
+    if any(hasattr(kind, mark) for mark in ("__dataclass_fields__", "__struct_fields__", "model_dump_json")):
+        return _json.encode(body), JSON
+    if hasattr(kind, "__aiter__"):
+        return body, b""
+    raise TypeError(f"Body cannot be {_describe(body, kind)}")
+
+
+def _describe(body: Any, kind: type) -> str:
+    import inspect
+
+    if body is None:
+        return "None; did the handler forget to return a response?"
+    if inspect.iscoroutine(body):
+        body.close()  # or Python warns about it as well
+        return "a coroutine, forgot await?"
+    if inspect.isgenerator(body):
+        return "a regular generator, use an async generator"
+    if inspect.isasyncgenfunction(body) or inspect.iscoroutinefunction(body):
+        return "a function, forgot to call it?"
+    return f"{kind.__name__}; it can be str, bytes, dict, list, an object with __html__, or an async generator"
+
+
+def split(result: Any) -> tuple[Any, Any, Any]:
+    """Return status, headers, body of what a handler returned, as they are.
+
+    Raises:
+        TypeError: a tuple of another length.
+    """
+    if not isinstance(result, tuple):
+        return 200, None, result
+    if len(result) == 3:
+        return result
+    if len(result) == 2:
+        if isinstance(result[0], int):
+            raise TypeError(
+                f"Headers must be a dict, not int; with a status it takes three values: {result[0]}, {{}}, body"
+            )
+        return 200, result[0], result[1]
+    if len(result) == 1:
+        return 200, None, result[0]
+    raise TypeError(
+        f"Handler returned {len(result)}-tuple; it can be body, (headers, body) or (status, headers, body)"
+    )
+
+
+def render(result: Any, head: bool = False) -> tuple[int, RawHeaders, bytes | AsyncIterable[bytes | str]]:
+    """Return what a handler's result says, ready to be sent: status, header fields, body or stream.
+
+    content-type and content-length are added where the handler gave none; a stream without a
+    content type gets it with its first chunk.
+
+    Args:
+        result: any of the shapes of a response.
+        head: it answers a HEAD request, so a content-length may stand beside an empty body.
+
+    Raises:
+        TypeError, ValueError: the result is flawed.
+    """
+    status, headers, body = split(result)
+    status = check_status(status)
+    data, content_type = _check_no_body(status, body) if status in NO_BODY else encode_body(body)
+    raw: RawHeaders = [] if headers is None else encode_headers(headers)
+    given = [name for name, _ in raw] if raw else ()
+    if content_type and b"content-type" not in given:
+        raw.append((b"content-type", content_type))
+    if b"content-length" in given:
+        _check_length(status, dict(raw)[b"content-length"], data, head)
+    elif type(data) is bytes and status not in NO_BODY:
+        raw.append((b"content-length", b"%d" % len(data)))
+    return status, raw, data
+
+
+def _check_no_body(status: int, body: Any) -> tuple[bytes, bytes]:
+    if body is not None and encode_body(body)[0] != b"":
+        raise ValueError(f"A response with status {status} has no body; return {status}, {{}}, None")
+    return b"", b""
+
+
+def _check_length(status: int, length: bytes, data: Any, head: bool) -> None:
+    if status == 204:
+        raise ValueError("A response with status 204 has no content-length (RFC 9110 section 8.6)")
+    if not length.isdigit():
+        raise ValueError(f"Header 'content-length' must be a number, not {length!r:.100}")
+    if type(data) is bytes and int(length) != len(data) and not (data == b"" and (head or status in NO_BODY)):
+        raise ValueError(f"Header 'content-length' says {int(length)}, but the body has {len(data)} bytes")
+
+
+def normalize_response(response: Any) -> tuple[int, dict[str, str | list[str]], Any]:
+    """Return `response` as (status, headers, body): a fresh dict with lower-case names, the body as it is.
+
+    Safe to call several times on the same response.
+
+    Raises:
+        TypeError, ValueError: a tuple of another length, a status or headers that can't be.
+    """
+    status, headers, body = split(response)
+    encode_headers(headers or {})
+    return check_status(status), {name.lower(): value for name, value in (headers or {}).items()}, body
+
+
+def resolve(result: Any) -> tuple[int, dict[str, str | list[str]], bytes | AsyncIterable[bytes | str]]:
+    """Return `result` as a full triple: checked, its body encoded, the content type among the headers.
+
+    Raises:
+        TypeError, ValueError: the result is flawed.
+    """
+    status, raw, data = render(result)
+    _, headers, _ = normalize_response(result)
+    for name, value in raw:
+        if name == b"content-type":
+            headers["content-type"] = value.decode("latin-1")
+    return status, headers, data

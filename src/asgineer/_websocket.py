@@ -1,0 +1,255 @@
+"""WebsocketRequest: accept, receive, send, close.
+
+One machine with three states: CONNECTING (the handshake waits for an answer), OPEN, CLOSED
+(by us: closed, or denied). Beside it stands whether the client left, which is no mistake of
+anybody: what comes too late raises DisconnectedError, what is wrong in a state UsageError.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _json
+from ._abort import close_code
+from ._headers import encode_headers
+from ._request import BaseRequest
+from .errors import BadRequest, DisconnectedError, HTTPError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Collection
+
+    from ._request import Message
+
+__all__ = ["WebsocketRequest"]
+
+CONNECTING, OPEN, CLOSED = "connecting", "open", "closed"
+NO_CODE, ABNORMAL = 1005, 1006  # RFC 6455 section 7.4.1: no code was sent; no close frame came
+MAX_REASON = 123  # bytes: a close frame holds 125, the code takes two
+
+
+class WebsocketRequest(BaseRequest):
+    """A websocket: the handshake to answer, then messages both ways."""
+
+    _default_scheme = "ws"
+    _stage: str = CONNECTING
+    _asked: bool = False  # the server's "websocket.connect" was received
+    _gone: DisconnectedError | None = None  # how the client left
+    _receiving: bool = False
+    _doing: str = "websocket handler"
+
+    @property
+    def method(self) -> str:
+        """GET, as the handshake has it; route by `verb`."""
+        return "GET"
+
+    @property
+    def verb(self) -> str:
+        """WEBSOCKET, so that one `match` can route both kinds of request."""
+        return "WEBSOCKET"
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The subprotocols that the client offers, in its order of preference."""
+        return tuple(self.scope.get("subprotocols") or ())
+
+    # The handshake
+
+    async def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: dict[str, Any] | None = None,
+        origins: Collection[str] | None = None,
+    ) -> None:
+        """Accept the handshake: the websocket is open.
+
+        A page of another site can open a websocket to yours, with the visitor's cookies. So an
+        Origin header, which browsers send, must name the host and port of the Host header; the
+        scheme isn't compared, so that pages behind a TLS proxy work.
+
+        Args:
+            subprotocol: one of `subprotocols`.
+            headers: further response headers.
+            origins: other origins to accept, such as `["https://example.com"]`; `["*"]` is any.
+
+        Raises:
+            UsageError: it was accepted or closed already.
+            HTTPError: 403, from another origin; uncaught, the handshake is denied with it.
+            ValueError: a subprotocol that the client did not offer.
+            DisconnectedError: the client left before.
+        """
+        if self._stage is not CONNECTING:
+            what = "an already accepted" if self._stage is OPEN else "a closed"
+            raise UsageError(f"Cannot accept {what} websocket")
+        if isinstance(origins, str):
+            raise TypeError("origins must be a list of origins, not a str")
+        if subprotocol is not None and subprotocol not in self.subprotocols:
+            raise ValueError(f"The client did not offer the subprotocol {subprotocol!r:.100}")
+        raw_headers = encode_headers({} if headers is None else headers)
+        self._check_origin(origins or ())
+        await self._wait_for_connect()
+        if self._gone:
+            raise DisconnectedError("Cannot accept ws that already disconnected")
+        self._stage = OPEN
+        self._status = 101
+        await self._transmit({"type": "websocket.accept", "subprotocol": subprotocol, "headers": raw_headers})
+
+    def _check_origin(self, origins: Collection[str]) -> None:
+        origin = self.headers.get("origin")
+        if origin is None or "*" in origins or origin in origins:
+            return
+        scheme, separator, netloc = origin.partition("://")
+        same = separator and scheme in ("http", "https") and netloc == self.headers.get("host", "").lower()
+        if not same:
+            raise HTTPError(403, "Origin not allowed")
+
+    async def _wait_for_connect(self) -> None:
+        """Take the message that every ASGI server sends first."""
+        if not self._asked:
+            self._asked = True
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                self._note_disconnect(message)
+
+    # Messages in
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next message: a str for a text message, bytes for a binary one.
+
+        Raises:
+            UsageError: before `accept`, after `close`, or while another task receives.
+            DisconnectedError: the client left, with its close code and reason.
+        """
+        if self._stage is CONNECTING:
+            raise UsageError("Cannot receive before calling accept")
+        if self._gone:
+            raise self._too_late("Cannot receive from ws that already disconnected")
+        if self._stage is CLOSED:
+            raise UsageError("Cannot receive from a closed websocket")
+        if self._receiving:
+            raise UsageError("Cannot receive in two tasks at once")
+        self._receiving = True
+        try:
+            message = await self._receive()
+        finally:
+            self._receiving = False
+        if message["type"] != "websocket.receive":
+            raise self._note_disconnect(message)
+        text: str | None = message.get("text")
+        data: bytes = message.get("bytes") or b""
+        return data if text is None else text
+
+    async def receive_iter(self) -> AsyncGenerator[str | bytes]:
+        """Iterate over the messages that come in, until the client leaves or `close` is called.
+
+        Raises:
+            UsageError: as `receive`, before `accept`, or while another task receives.
+        """
+        while self._gone is None and self._stage is not CLOSED:
+            try:
+                message = await self.receive()
+            except DisconnectedError:
+                return
+            yield message
+
+    async def receive_json(self) -> Any:
+        """Wait for the next message, and return the value of the JSON in it.
+
+        Raises:
+            BadRequest: it is no JSON; uncaught, the websocket is closed with 1007.
+            UsageError, DisconnectedError: as `receive`.
+        """
+        message = await self.receive()
+        try:
+            return _json.decode(message.encode() if isinstance(message, str) else message)
+        except BadRequest as error:
+            error.close_code = 1007  # "data not consistent with the type of the message"
+            raise
+
+    # Messages out
+
+    async def send(self, data: bytes | str | dict[str, Any]) -> None:
+        """Send one message: bytes as binary, str as text, a dict as JSON in a text message.
+
+        Several tasks may send; each message goes out whole.
+
+        Raises:
+            UsageError: before `accept`, or after `close`.
+            TypeError: another type, or a dict that is no JSON.
+            DisconnectedError: the client left.
+        """
+        if self._stage is not OPEN:
+            raise UsageError(
+                "Cannot send before calling accept"
+                if self._stage is CONNECTING
+                else "Cannot send to a closed websocket"
+            )
+        if self._gone:
+            raise self._too_late("Cannot send to a disconnected ws")
+        message, size = _encode_message(data)
+        await self._transmit(message)
+        self._bytes_sent += size
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the websocket; before `accept` this denies the handshake with 403. A second call does nothing.
+
+        Args:
+            code: 1000, 1001 to 1014 as RFC 6455 section 7.4 has them, or your own from 3000 to 4999.
+            reason: a short text for the client, at most 123 bytes.
+
+        Raises:
+            ValueError: a code that may not be sent, or a reason that is too long.
+        """
+        if code in (NO_CODE, ABNORMAL, 1004) or not (1000 <= code <= 1014 or 3000 <= code <= 4999):
+            raise ValueError(f"A websocket can't be closed with code {code!r}")
+        if len(reason.encode()) > MAX_REASON:
+            raise ValueError(f"The reason of a close is at most {MAX_REASON} bytes")
+        if self._stage is CLOSED:
+            return
+        if self._stage is CONNECTING:
+            await self._deny(403)
+            return
+        self._stage = CLOSED
+        if self._gone is None:
+            message = {"type": "websocket.close", "code": close_code(self._send, code), "reason": reason}
+            await self._transmit(message)
+
+    async def _deny(self, status: int) -> None:
+        """Answer the handshake by ASGI's own denial, which is 403 everywhere."""
+        await self._wait_for_connect()
+        self._stage = CLOSED
+        if self._gone is None:
+            self._status = status
+            await self._transmit({"type": "websocket.close", "code": 1000, "reason": ""})
+
+    async def _transmit(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
+            raise self._note_disconnect({"code": ABNORMAL}) from error
+
+    def _note_disconnect(self, message: Message) -> DisconnectedError:
+        if self._gone is None:
+            code, reason = message.get("code", NO_CODE), message.get("reason") or ""
+            self._gone = DisconnectedError(f"The client disconnected ({code})", code=code, reason=reason)
+        return self._gone
+
+    def _too_late(self, text: str) -> DisconnectedError:
+        left = self._gone or DisconnectedError()
+        return DisconnectedError(text, code=left.code, reason=left.reason)
+
+    def _end(self) -> None:
+        """The handler is done."""
+        self._stage = CLOSED
+        if self._request_sets:
+            self._leave_request_sets()
+
+
+def _encode_message(data: Any) -> tuple[Message, int]:
+    """Return the ASGI message for `data`, and how many bytes it carries."""
+    if isinstance(data, dict):
+        data = _json.encode(data).decode()
+    if isinstance(data, str):
+        return {"type": "websocket.send", "text": data}, len(data)
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return {"type": "websocket.send", "bytes": bytes(data)}, len(data)
+    raise TypeError(f"Can only send bytes/str/dict over a websocket, not {type(data).__name__}")

@@ -1,0 +1,138 @@
+"""Every exception of the package, by whose fault it is.
+
+    AsgineerError
+    ├── HTTPError              raise it anywhere below a handler: it is the answer
+    │   ├── BadRequest            400  what the client sent can't be read
+    │   ├── MethodNotAllowed      405  with the Allow header
+    │   ├── BodyTooLarge          413  also an OSError
+    │   └── HeadersTooLarge       431
+    ├── DisconnectedError      the client left: no error at all, a handler may end by it; also an OSError
+    └── UsageError             a call that is wrong in this state, the handler's mistake; also an OSError
+
+A client's mistake is answered with a 4xx and a short fixed text. Any other exception that
+leaves a handler is a 500, told in the log. A wrong *type* of data is a TypeError, a wrong
+value a ValueError, as everywhere in Python. The three that are also an OSError are what
+`except IOError` in applications for older releases catches.
+
+Data stands in attributes, text in `str(error)`. Nothing here knows a request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "AsgineerError",
+    "BadRequest",
+    "BodyTooLarge",
+    "DisconnectedError",
+    "HTTPError",
+    "HeadersTooLarge",
+    "MethodNotAllowed",
+    "UsageError",
+]
+
+
+class AsgineerError(Exception):
+    """The base of every exception that Asgineer defines."""
+
+
+def status_phrase(status: int) -> str:
+    """Return the reason phrase of `status`, such as "Not Found"; "" for one without a name."""
+    from http import HTTPStatus  # on the way of errors only, so it stays out of the import
+
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+class HTTPError(AsgineerError):
+    """Raise it anywhere below a handler to answer the request with it.
+
+    Args:
+        status: from 300 to 599; so `HTTPError(303, headers={"location": "/login"})` redirects.
+        body: any body that a handler may return; an empty one becomes the status phrase.
+        headers: sent as they are, like the headers that a handler returns.
+
+    Raises:
+        TypeError: the status is no int, or the headers are no mapping.
+        ValueError: the status is not from 300 to 599.
+    """
+
+    status: int
+    body: Any
+    headers: dict[str, str | list[str]]
+    close_code: int = 1008  # on a websocket that is open, for a status below 500 (RFC 6455 section 7.4.1)
+
+    def __init__(
+        self, status: int, body: Any = "", *, headers: Mapping[str, str | list[str]] | None = None
+    ) -> None:
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise TypeError(f"HTTPError status must be an int, not {status!r}")
+        if not 300 <= status <= 599:
+            raise ValueError(f"HTTPError status must be from 300 to 599, not {status!r}")
+        phrase = status_phrase(status)
+        empty = body is None or (isinstance(body, (str, bytes)) and not body)
+        self.status = status
+        self.body = phrase if empty else body
+        self.headers = dict(headers or {})
+        super().__init__(f"{status} {self.body if isinstance(self.body, str) else phrase}")
+
+
+class BadRequest(HTTPError):
+    """400: what the client sent can't be understood (RFC 9110 section 15.5.1)."""
+
+    def __init__(self, body: Any = "") -> None:
+        super().__init__(400, body)
+
+
+class MethodNotAllowed(HTTPError):
+    """405 with an Allow header that lists `methods`, as RFC 9110 section 15.5.6 asks.
+
+    HEAD is listed beside GET: a handler that answers one answers the other.
+    """
+
+    def __init__(self, *methods: str) -> None:
+        allowed = [name.upper() for name in methods]
+        if "GET" in allowed and "HEAD" not in allowed:
+            allowed.insert(allowed.index("GET") + 1, "HEAD")
+        super().__init__(405, headers={"allow": ", ".join(allowed)})
+
+
+class BodyTooLarge(HTTPError, OSError):
+    """413: the request body, or what the client declared of it, is over the limit.
+
+    A handler that catches it can't turn it into a success: a response below 400 becomes 413.
+    """
+
+    def __init__(self, body: Any = "Request body too large") -> None:
+        super().__init__(413, body)
+
+
+class HeadersTooLarge(HTTPError):
+    """431: more header fields, or more bytes of them, than the limits allow (RFC 6585 section 5)."""
+
+    def __init__(self, body: Any = "") -> None:
+        super().__init__(431, body)
+
+
+class DisconnectedError(AsgineerError, OSError):
+    """The client left. Not an error: it is never logged as one, and a handler may simply end by it.
+
+    Attributes:
+        code: the close code of a websocket (RFC 6455 section 7.4), None for HTTP.
+        reason: the text that came with it.
+    """
+
+    def __init__(self, text: str = "The client disconnected", *, code: int | None = None, reason: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+        self.reason = reason
+
+
+class UsageError(AsgineerError, OSError):
+    """A call that is wrong in the state the request is in, such as `send` before `accept`."""

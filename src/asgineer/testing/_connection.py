@@ -1,0 +1,97 @@
+"""What an HTTP exchange and a websocket have in common: the app's task, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self
+
+from asgineer.testing._wire import ProtocolViolation
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from asgineer.testing._wire import ASGIApp, Message, Scope
+
+GRACE = 5.0  # seconds for an app to end by itself after its client left
+
+
+class Connection(ABC):
+    """What both kinds share: the app runs in a task of its own, and its end is always settled."""
+
+    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+        self._app = app
+        self._task: asyncio.Task[None] | None = None
+        self.scope = scope
+        #: What the app raised, or None. A client sees only a 500 or a broken connection.
+        self.error: BaseException | None = None
+        #: The first thing the app did against the specification, or None.
+        self.violation: ProtocolViolation | None = None
+
+    def start(self) -> None:
+        """Call the app, in a new task."""
+        self._task = asyncio.create_task(self._run(), name=f"{self.scope['type']} {self.scope['path']}")
+
+    async def ended(self) -> None:
+        """Wait until the app has ended. What it raised is not raised here; it stands in `error`."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def aclose(self, grace: float = GRACE) -> None:
+        """Leave, give the app `grace` seconds to end by itself, then cancel it."""
+        self.leave()
+        if self._task is None:
+            return
+        await asyncio.wait([self._task], timeout=grace)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            raise TimeoutError(f"the app did not end within {grace} s of the client leaving")
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Close the connection from the client's side, at any time."""
+
+    @abstractmethod
+    async def receive(self) -> Any:
+        """Return the next message of the client's; the `receive` that the app sees."""
+
+    @abstractmethod
+    async def _accept_message(self, message: Message) -> None:
+        """Check a message of the app's and do what it says."""
+
+    @abstractmethod
+    def _settle(self) -> None:
+        """End what the app left unfinished, as a server does."""
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the app's; the `send` that the app sees.
+
+        Raises:
+            ProtocolViolation: the message is malformed, or comes at the wrong time.
+        """
+        try:
+            await self._accept_message(message)
+        except ProtocolViolation as violation:
+            self.violation = self.violation or violation
+            raise
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError as error:
+            self.error = error
+            raise
+        except BaseException as error:  # SystemExit too: it must not end the loop of the tests
+            self.error = error
+        finally:
+            self._settle()

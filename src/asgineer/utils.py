@@ -1,0 +1,25 @@
+"""Plain functions around requests and responses, for handlers to call."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ._assets import make_asset_handler
+from ._response import encode_body, normalize_response
+
+__all__ = ["guess_content_type_from_body", "make_asset_handler", "normalize_response", "sleep"]
+
+sleep = asyncio.sleep
+
+
+def guess_content_type_from_body(body: Any) -> str:
+    """Return the content type that a response with `body` gets when its headers name none.
+
+    Raises:
+        TypeError, ValueError: it can't be a body, or it is a stream, of which nothing is known yet.
+    """
+    content_type = encode_body(body)[1].decode()
+    if not content_type:
+        raise TypeError("The content type of a stream can't be told before its first chunk")
+    return content_type
