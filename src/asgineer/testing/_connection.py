@@ -6,12 +6,12 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
-from asgineer.testing._wire import ProtocolViolation
+from ._wire import ProtocolViolation
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from asgineer.testing._wire import ASGIApp, Message, Scope
+    from ._wire import ASGIApp, Message, Scope
 
 GRACE = 5.0  # seconds for an app to end by itself after its client left
 

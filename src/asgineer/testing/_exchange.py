@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
-from asgineer.testing._connection import Connection
-from asgineer.testing._pipe import WINDOW, Pipe, Signal
-from asgineer.testing._scope import http_scope
-from asgineer.testing._wire import (
+from ._connection import Connection
+from ._pipe import WINDOW, Pipe, Signal
+from ._scope import http_scope
+from ._wire import (
     Answer,
     Head,
     IncompleteResponse,
@@ -27,8 +27,8 @@ from asgineer.testing._wire import (
 )
 
 if TYPE_CHECKING:
-    from asgineer.testing._scope import Place
-    from asgineer.testing._wire import AfterBody, ASGIApp, HeaderItems, Message, Scope
+    from ._scope import Place
+    from ._wire import AfterBody, ASGIApp, HeaderItems, Message, Scope
 
 _NO_BODY = {204, 304}
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from asgineer.testing._exchange import HttpExchange, fetch
-from asgineer.testing._lifespan import Lifespan
-from asgineer.testing._scope import Place, http_scope, websocket_scope
-from asgineer.testing._session import WebsocketSession
+from ._exchange import HttpExchange, fetch
+from ._lifespan import Lifespan
+from ._scope import Place, http_scope, websocket_scope
+from ._session import WebsocketSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from asgineer.testing._wire import AfterBody, Answer, ASGIApp, HeaderItems
+    from ._wire import AfterBody, Answer, ASGIApp, HeaderItems
 
 
 class InProcessServer:

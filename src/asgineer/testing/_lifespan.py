@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from asgineer.testing._wire import ProtocolViolation
+from ._wire import ProtocolViolation
 
 if TYPE_CHECKING:
-    from asgineer.testing._wire import ASGIApp, Message
+    from ._wire import ASGIApp, Message
 
 
 class LifespanFailed(RuntimeError):

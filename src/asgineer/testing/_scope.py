@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from asgineer.testing._wire import HeaderItems, RawHeaders, Scope
+    from ._wire import HeaderItems, RawHeaders, Scope
 
 _client_ports = itertools.count(50_001)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from asgineer.testing._connection import Connection
-from asgineer.testing._pipe import WINDOW, Pipe, Signal
-from asgineer.testing._wire import (
+from ._connection import Connection
+from ._pipe import WINDOW, Pipe, Signal
+from ._wire import (
     Answer,
     ProtocolViolation,
     WebsocketClosed,
@@ -24,7 +24,7 @@ from asgineer.testing._wire import (
 )
 
 if TYPE_CHECKING:
-    from asgineer.testing._wire import ASGIApp, Message, RawHeaders, Scope
+    from ._wire import ASGIApp, Message, RawHeaders, Scope
 
 
 class WebsocketSession(Connection):
