@@ -31,12 +31,14 @@ def abort(send: Send) -> bool:
     connection open and stop checking the others), so its channel is closed.
     """
     transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if hasattr(transport, "abort"):
+    if transport is not None and hasattr(transport, "abort"):
         transport.abort()
         return True
     protocol = _daphne_protocol(send)
     if protocol is not None:
-        connection = getattr(protocol, "channel", None) or protocol  # HTTP hides it, a websocket has it itself
+        connection = (
+            getattr(protocol, "channel", None) or protocol
+        )  # HTTP hides it, a websocket has it itself
         lose = getattr(connection, "loseConnection", None) or getattr(connection, "dropConnection", None)
         if lose is not None:
             lose()

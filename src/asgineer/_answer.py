@@ -31,7 +31,10 @@ def answer_to(request: BaseRequest, error: BaseException, doing: str = "request 
         raise error
     if not isinstance(error, HTTPError):
         story = log_failure(request, error, doing)
-        cause, error = error, HTTPError(500, story if request._settings.is_debug() else "Internal server error")
+        cause, error = (
+            error,
+            HTTPError(500, story if request._settings.is_debug() else "Internal server error"),
+        )
         error.__cause__ = cause
     return _render_error(request, error)
 
@@ -63,7 +66,8 @@ def passes_through(error: BaseException) -> bool:
 def log_failure(request: BaseRequest, error: BaseException, doing: str) -> str:
     """Log the one record about `error`; return its text without what only the operator may know."""
     story = f"{type(error).__name__} in {doing}: {describe(error)}"
-    log_error(f"{story} ({request.method} {escape(request.path, 200)}, request {request.id}, {_where(request, error)})", error)
+    about = f"{request.method} {escape(request.path, 200)}, request {request.id}"
+    log_error(f"{story} ({about}, {_where(request, error)})", error)
     return story
 
 
@@ -79,12 +83,12 @@ def _where(request: BaseRequest, error: BaseException) -> str:
     if found is not None:
         return found
     handler: Any = request._settings.handler
-    code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
-    return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}" if code else type(handler).__name__
+    start = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
+    return f"{os.path.basename(start.co_filename)}:{start.co_firstlineno}" if start else repr(type(handler))
 
 
 def _render_error(request: BaseRequest, error: HTTPError) -> Any:
-    """Return the response for `error`, by the app's `error` function where it has one; sure to be sendable."""
+    """Return the response for `error`, by the app's `error` function if there is one; it can be sent."""
     renderer = request._settings.error
     if renderer is not None and error.status != 304:
         try:

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from ._abort import abort
 from ._answer import answer_to, deciding_error, log_failure, passes_through
-from ._http import ACCEPTED, ENDED, NEW, HttpRequest, check_chunk
+from ._http import ACCEPTED, ENDED, NEW, REFUSED, WHOLE, HttpRequest, check_chunk
 from ._limits import DEFAULT_LIMITS, Limits
 from ._log import logger
 from ._request import BaseRequest, Settings
 from ._response import OCTETS, Response, guess_text_type, render, resolve
 from ._websocket import CLOSED, CONNECTING, WebsocketRequest
-from .errors import DisconnectedError, HTTPError, UsageError, status_phrase
+from .errors import BodyTooLarge, DisconnectedError, HTTPError, UsageError, status_phrase
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from typing import Protocol
 
     from ._headers import RawHeaders
@@ -117,23 +117,38 @@ def _make_app(handler: Any, settings: Settings) -> Any:
         log_access(settings)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            request = HttpRequest(scope, receive, send)
-            request._settings = settings
-            if settings.done is None:
-                await _serve_http(handler, request)
+        """Serve one HTTP request. Whatever is no HTTP takes the first turn off."""
+        if scope["type"] != "http":
+            return await _serve_other(settings, scope, receive, send)
+        request = HttpRequest(scope, receive, send)
+        request._settings = settings
+        done = settings.done
+        start = 0.0 if done is None else perf_counter()
+        outcome = "ok"
+        try:
+            result = await handler(request)
+            if request._response_stage is NEW:
+                status, headers, data = render(result, scope["method"])
+                if type(data) is bytes:
+                    # As _send_whole does it; here, because one more coroutine would cost every
+                    # request a tenth of what all of this does.
+                    request._response_stage = WHOLE
+                    await send({"type": "http.response.start", "status": status, "headers": headers})
+                    await send({"type": "http.response.body", "body": data})
+                    if done is not None:
+                        request._status, request._bytes_sent = status, len(data)
+                else:
+                    await _send_stream(request, status, headers, data)
             else:
-                await _report(request, _serve_http(handler, request), settings.done)
-        elif kind == "websocket":
-            websocket = WebsocketRequest(scope, receive, send)
-            websocket._settings = settings
-            serving = _serve_websocket(handler, websocket)
-            await (serving if settings.done is None else _report(websocket, serving, settings.done))
-        elif kind == "lifespan":
-            await _serve_lifespan(receive, send)
-        else:
-            logger.warning("Unknown ASGI scope type %r is ignored", kind)
+                await _finish(request, result)
+        except BaseException as error:
+            outcome = "error"  # also when what follows raises: an aborted response, a cancellation
+            outcome = await _fail(request, error)
+        finally:
+            if request._held:
+                request._end()
+            if done is not None:
+                _report(done, request, start, outcome)
 
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         if hasattr(handler, name):
@@ -149,63 +164,35 @@ def _name_of(handler: Any) -> str:
     return f"{type(handler).__name__}"
 
 
-async def _report(request: BaseRequest, serving: Awaitable[str], done: DoneCallback) -> None:
-    """Serve, then tell `done` about it, whatever happened."""
-    start = perf_counter()
-    outcome = "error"
+def _report(done: DoneCallback, request: BaseRequest, start: float, outcome: str) -> None:
+    """Tell the `done` function about a request that ended."""
     try:
-        outcome = await serving
-    finally:
-        try:
-            done(request, request._status, request._bytes_sent, perf_counter() - start, outcome)
-        except Exception as error:
-            log_failure(request, error, "done function")
+        done(request, request._status, request._bytes_sent, perf_counter() - start, outcome)
+    except Exception as error:
+        log_failure(request, error, "done function")
+
+
+async def _serve_other(settings: Settings, scope: Scope, receive: Receive, send: Send) -> None:
+    kind = scope["type"]
+    if kind == "websocket":
+        websocket = WebsocketRequest(scope, receive, send)
+        websocket._settings = settings
+        await _serve_websocket(settings, websocket)
+    elif kind == "lifespan":
+        await _serve_lifespan(receive, send)
+    else:
+        logger.warning("Unknown ASGI scope type %r is ignored", kind)
 
 
 # HTTP
 
 
-async def _serve_http(handler: Any, request: HttpRequest) -> str:
-    """Serve one HTTP request; return the outcome."""
-    try:
-        result = await handler(request)
-        if request._response_stage is NEW:
-            await _respond(request, result)
-        else:
-            await _finish(request, result)
-    except BaseException as error:
-        return await _fail(request, error)
-    finally:
-        request._end()
-    return "ok"
-
-
-async def _respond(request: HttpRequest, result: Any) -> None:
-    """Send the response that `result` says; nothing of it was sent when it is flawed."""
-    status, headers, data = render(result, request.method == "HEAD")
-    if request._too_large and status < 400:
-        status, headers, data = render(HTTP_413)
-    if type(data) is bytes:
-        await _send_whole(request, status, headers, data)
-    else:
-        await _send_stream(request, status, headers, data)
-
-
-HTTP_413 = 413, {}, "Request body too large"
-
-
 async def _send_whole(request: HttpRequest, status: int, headers: RawHeaders, data: bytes) -> None:
-    request._response_stage = ENDED
+    request._response_stage = WHOLE
     request._status = status
-    if request.method == "HEAD":
-        data = b""
+    await request._send({"type": "http.response.start", "status": status, "headers": headers})
+    await request._send({"type": "http.response.body", "body": data})
     request._bytes_sent = len(data)
-    send = request._send
-    try:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": data})
-    except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
-        raise DisconnectedError from error
 
 
 async def _send_stream(request: HttpRequest, status: int, headers: RawHeaders, stream: Any) -> None:
@@ -238,7 +225,12 @@ def _check_stream_chunk(chunk: Any) -> bytes:
 
 
 async def _finish(request: HttpRequest, result: Any) -> None:
-    """End a response that was sent in pieces."""
+    """End a response that was sent in pieces, or that can't be a success any more."""
+    if request._response_stage is REFUSED:
+        status, headers, data = render(result, request.method)
+        if status < 400:
+            raise BodyTooLarge
+        return await (_send_whole if type(data) is bytes else _send_stream)(request, status, headers, data)
     if result is not None:
         raise UsageError(_ANSWERED_TWICE[HttpRequest])
     if request._response_stage is ACCEPTED and not request._is_cut_short():
@@ -248,36 +240,40 @@ async def _finish(request: HttpRequest, result: Any) -> None:
 
 
 async def _fail(request: HttpRequest, error: BaseException) -> str:
-    """Answer with what went wrong, or end the response so that it is seen to fail."""
+    """Answer with what went wrong, or end the response so that it is seen to fail; return the outcome."""
+    stage = request._response_stage
+    if isinstance(error, DisconnectedError) or (stage is WHOLE and isinstance(error, OSError)):
+        return "disconnect"  # an OSError of send is what ASGI 2.4 asks of a server whose client is gone
+    if stage is REFUSED and isinstance(error, HTTPError) and error.status < 400:
+        error = BodyTooLarge()
+    if stage is NEW or stage is REFUSED:
+        return await _answer(request, error)
+    error = deciding_error(error)
     if isinstance(error, DisconnectedError):
         return "disconnect"
-    if request._response_stage is NEW:
-        return await _send_answer(request, error)
-    error = deciding_error(error)
     if passes_through(error):
-        if isinstance(error, DisconnectedError):
-            return "disconnect"
         raise error
     log_failure(request, error, request._doing)
-    if (request._response_stage is ACCEPTED or request._is_cut_short()) and not abort(request._send):
+    request._response_stage = ENDED
+    if (stage is ACCEPTED or request._is_cut_short()) and not abort(request._send):
         raise ResponseAborted
     return "error"
 
 
+async def _answer(request: HttpRequest, error: BaseException) -> str:
+    try:
+        answer = answer_to(request, error, request._doing)
+        await _send_whole(request, *render(answer, request.method))
+    except OSError:  # the client left; a DisconnectedError is one of them
+        return "disconnect"
+    return "error" if request._status >= 500 else "ok"
+
+
 class ResponseAborted(Exception):
-    """Raised out of the app, past the server's own log of it: the story is in our log already."""
+    """Raised out of the app to make the server close the connection; our log has the story already."""
 
     def __init__(self) -> None:
         super().__init__("a response that had begun could not be completed")
-
-
-async def _send_answer(request: HttpRequest, error: BaseException) -> str:
-    answer = answer_to(request, error, request._doing)
-    try:
-        await _respond(request, answer)
-    except DisconnectedError:
-        return "disconnect"
-    return "error" if request._status >= 500 else "ok"
 
 
 async def response_of(
@@ -315,7 +311,7 @@ async def response_of(
 def _is_answered(request: BaseRequest) -> bool:
     if isinstance(request, WebsocketRequest):
         return request._stage is not CONNECTING
-    return isinstance(request, HttpRequest) and request._response_stage is not NEW
+    return isinstance(request, HttpRequest) and request._response_stage not in (NEW, REFUSED)
 
 
 _ANSWERED_TWICE: dict[type, str] = {
@@ -327,8 +323,11 @@ _ANSWERED_TWICE: dict[type, str] = {
 # Websockets
 
 
-async def _serve_websocket(handler: Any, request: WebsocketRequest) -> str:
-    """Serve one websocket, closed when the handler returns; return the outcome."""
+async def _serve_websocket(settings: Settings, request: WebsocketRequest) -> None:
+    """Serve one websocket; it is closed when the handler returns."""
+    start = perf_counter()
+    outcome = "ok"
+    handler: Any = settings.handler
     try:
         result = await handler(request)
         if request._stage is CONNECTING:
@@ -337,10 +336,12 @@ async def _serve_websocket(handler: Any, request: WebsocketRequest) -> str:
             raise UsageError(_ANSWERED_TWICE[WebsocketRequest])
         await request.close()
     except BaseException as error:
-        return await _fail_websocket(request, error)
+        outcome = "error"
+        outcome = await _fail_websocket(request, error)
     finally:
         request._end()
-    return "ok"
+        if settings.done is not None:
+            _report(settings.done, request, start, outcome)
 
 
 async def _deny(request: WebsocketRequest, result: Any) -> None:

@@ -52,15 +52,17 @@ _KNOWN_NAMES = {
     for spelling in (name, name.title())
 }
 
+_SINGLE_NAMES = (b"content-length", b"content-type")  # two of them are a smuggled response
+
 
 class Headers(dict[str, str]):
-    """A request's header fields: a plain dict, lower-case names, repeated ones joined (RFC 9110 section 5.3)."""
+    """A request's header fields: a dict, lower-case names, repeated ones joined (RFC 9110 section 5.3)."""
 
     __slots__ = ("_repeated",)
     _repeated: dict[str, list[str]]
 
     def getlist(self, name: str) -> list[str]:
-        """Return all values of the header `name` (in lower case) in the order they came; [] where there is none."""
+        """Return all values of the header `name` (in lower case) in their order; [] where there is none."""
         repeated: dict[str, list[str]] | None = getattr(self, "_repeated", None)
         if repeated is not None and name in repeated and self.get(name) == _join(name, repeated[name]):
             return list(repeated[name])
@@ -118,6 +120,8 @@ def encode_headers(headers: dict[str, Any]) -> RawHeaders:
             raise ValueError(f"Header {key.decode()!r} is given twice; a list of str repeats a header")
         seen.add(key)
         if type(value) is list:
+            if len(value) > 1 and key in _SINGLE_NAMES:
+                raise ValueError(f"Header {key.decode()!r} can't be repeated")
             raw += [(key, _encode_value(name, item)) for item in value]
         else:
             raw.append((key, _encode_value(name, value)))
@@ -126,7 +130,9 @@ def encode_headers(headers: dict[str, Any]) -> RawHeaders:
 
 def _encode_name(name: Any) -> bytes:
     if not isinstance(name, str):
-        raise TypeError(f"Header keys and values must all be strings, not {type(name).__name__} ({name!r:.100})")
+        raise TypeError(
+            f"Header keys and values must all be strings, not {type(name).__name__} ({name!r:.100})"
+        )
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"Header name {name!r:.100} is not a token (RFC 9110 section 5.6.2)")
     key = name.lower().encode()
@@ -138,7 +144,7 @@ def _encode_name(name: Any) -> bytes:
 def _encode_value(name: str, value: Any) -> bytes:
     if not isinstance(value, str):
         raise TypeError(
-            f"Header keys and values must all be strings, but the value of {name!r:.100} is {type(value).__name__}"
+            f"Header keys and values must all be strings, but {name!r:.100} has a {type(value).__name__}"
         )
     # Plain printable ASCII, nearly every value there is, passes two calls that cost nothing.
     if not (value.isascii() and value.isprintable()) and (bad := _BAD_VALUE.search(value)):

@@ -1,8 +1,9 @@
 """HttpRequest: the body comes in, the response goes out.
 
 Two small machines, each with named states. The body is UNREAD, then CONSUMED. The response
-is NEW, ACCEPTED (its head is out), then ENDED. A call that is wrong in a state raises a
-UsageError that names the call.
+is NEW, then ACCEPTED (its head is out) and ENDED, or WHOLE (the app sends it in one go).
+REFUSED is NEW after BodyTooLarge was raised: the response can't be a success any more. A
+call that is wrong in a state raises a UsageError that names the call.
 
 ASGI servers tell that a client left only to who waits in `receive()`. So a request that
 streams or sleeps has one task, the listener, which does nothing else. It starts at the first
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpRequest"]
 
-NEW, ACCEPTED, ENDED = "new", "accepted", "ended"
+NEW, REFUSED, ACCEPTED, WHOLE, ENDED = "new", "refused", "accepted", "whole", "ended"
 UNREAD, CONSUMED = "unread", "consumed"
 NO_BODY = (204, 304)  # RFC 9110 sections 15.3.5 and 15.4.5
 
@@ -63,13 +64,17 @@ def check_chunk(data: Any, kind: str = "Can only send bytes/str") -> bytes:
     raise TypeError(f"{kind}, not {type(data).__name__}")
 
 
+def _wake(sleeper: asyncio.Future[bool], woken: bool) -> None:
+    if not sleeper.done():
+        sleeper.set_result(woken)
+
+
 class HttpRequest(BaseRequest):
     """An HTTP request, and the way to answer it piece by piece."""
 
     _response_stage: str = NEW
     _body_stage: str = UNREAD
     _body: bytes | None = None
-    _too_large: bool = False  # BodyTooLarge was raised: the response can't be a success
     _content_length: int | None = None  # what the head of a streamed response promised
 
     _gone: bool = False  # the client left
@@ -144,7 +149,8 @@ class HttpRequest(BaseRequest):
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _refuse_body(self) -> None:
-        self._too_large = True
+        if self._response_stage is NEW:
+            self._response_stage = REFUSED
         raise BodyTooLarge
 
     async def get_json(self, limit: int | None | Unset = UNSET) -> Any:
@@ -171,9 +177,11 @@ class HttpRequest(BaseRequest):
             TypeError, ValueError: a status or header that HTTP does not allow; nothing was sent.
             DisconnectedError: the client left.
         """
-        if self._response_stage is not NEW:
+        if self._response_stage not in (NEW, REFUSED):
             raise UsageError("Cannot accept an already accepted request")
         status = check_status(status)
+        if self._response_stage is REFUSED and status < 400:
+            raise BodyTooLarge
         await self._start_response(status, encode_headers({} if headers is None else headers))
 
     async def send(self, data: bytes | str, more: bool = True) -> None:
@@ -191,7 +199,7 @@ class HttpRequest(BaseRequest):
         if self._response_stage is not ACCEPTED:
             raise UsageError(
                 "Cannot send before calling accept"
-                if self._response_stage is NEW
+                if self._response_stage in (NEW, REFUSED)
                 else "Cannot send to a closed connection: the response has ended"
             )
         await self._send_chunk(check_chunk(data), more)
@@ -260,7 +268,7 @@ class HttpRequest(BaseRequest):
             self._woken = False
             return True
         sleeper: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        timer = _clock.clock.call_later(seconds, lambda: sleeper.done() or sleeper.set_result(False))
+        timer = _clock.clock.call_later(seconds, lambda: _wake(sleeper, False))
         if self._sleepers is None:
             self._sleepers = set()
         self._sleepers.add(sleeper)
@@ -288,6 +296,7 @@ class HttpRequest(BaseRequest):
     def _listen(self) -> None:
         """Start the listener, unless it runs, or a reader of the body waits for the server itself."""
         if self._listener is None and not self._gone and not self._reading:
+            self._held = True
             self._listener = asyncio.get_running_loop().create_task(self._run_listener())
 
     async def _run_listener(self) -> None:
@@ -341,8 +350,7 @@ class HttpRequest(BaseRequest):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(DISCONNECT)
         for sleeper in self._sleepers or ():
-            if not sleeper.done():
-                sleeper.set_result(False)
+            _wake(sleeper, False)
 
     def _end(self) -> None:
         """The handler is done: nothing of this request goes on."""

@@ -38,7 +38,9 @@ def encode(value: Any) -> bytes:
     except (TypeError, NotImplementedError) as error:
         raise TypeError(f"Could not JSON encode {type(value).__name__}: {error}") from None
     except RecursionError:
-        raise ValueError(f"Could not JSON encode {type(value).__name__}: nested too deep, or a cycle") from None
+        raise ValueError(
+            f"Could not JSON encode {type(value).__name__}: nested too deep, or a cycle"
+        ) from None
     except (ValueError, OverflowError) as error:
         raise ValueError(f"Could not JSON encode {type(value).__name__}: {error}") from None
 

@@ -76,7 +76,8 @@ class BaseRequest:
     _querylist: list[tuple[str, str]] | None = None
     _state: dict[str, Any] | None = None
     _id: str | None = None
-    _request_sets: set[RequestSet] | None = None
+    _request_sets: set[RequestSet[Any]] | None = None
+    _held: bool = False  # something is to be let go at the end: a listener, a RequestSet
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope

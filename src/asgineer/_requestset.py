@@ -47,6 +47,7 @@ class RequestSet(Generic[RequestT]):
         if request._request_sets is None:
             request._request_sets = set()
         request._request_sets.add(self)
+        request._held = True
 
     def discard(self, request: RequestT) -> None:
         """Take `request` out of the set, if it is in it."""

@@ -9,6 +9,7 @@ ValueError which says what was returned and what is allowed; nothing of it was s
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from . import _json
@@ -16,8 +17,6 @@ from ._headers import encode_headers
 from ._http import NO_BODY, check_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
-
     from ._headers import RawHeaders
 
 __all__ = ["Body", "Content", "Response", "html", "json", "normalize_response", "text"]
@@ -27,6 +26,11 @@ TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 OCTETS = b"application/octet-stream"
 
+NO_HEADERS: dict[str, str] = {}  # what a handler gave none; told from the None that it may not give
+
+MAYBE_HTML = frozenset("< \t\n\r\f\v")  # what a document may start with
+HTML_FIELD = (b"content-type", HTML)
+TEXT_FIELD = (b"content-type", TEXT)
 _HTML_START = re.compile(r"\s*<(?:!doctype html|html[\s>])", re.IGNORECASE | re.ASCII)
 
 
@@ -58,13 +62,24 @@ class _Model(Protocol):
     def model_dump_json(self) -> str: ...
 
 
+# Values and not strings: pyright reads no string in two pieces, and would check nothing.
 Body: TypeAlias = (
-    "str | bytes | dict[Any, Any] | list[Any] | Content | SupportsHTML | _Dataclass | _Struct | _Model"
-    " | AsyncIterable[str] | AsyncIterable[bytes] | AsyncIterable[str | bytes]"
+    str
+    | bytes
+    | dict[Any, Any]
+    | list[Any]
+    | Content
+    | SupportsHTML
+    | _Dataclass
+    | _Struct
+    | _Model
+    | AsyncIterable[str | bytes]
 )
-ResponseHeaders: TypeAlias = "dict[str, str] | dict[str, list[str]] | dict[str, str | list[str]]"
+ResponseHeaders: TypeAlias = Mapping[
+    str, str | list[str]
+]  # a dict; Mapping, so that a dict[str, str] is one too
 Response: TypeAlias = (
-    "Body | tuple[Body] | tuple[ResponseHeaders, Body] | tuple[int, ResponseHeaders, Body | None]"
+    Body | tuple[Body] | tuple[ResponseHeaders, Body] | tuple[int, ResponseHeaders, Body | None]
 )
 
 
@@ -145,7 +160,9 @@ def _describe(body: Any, kind: type) -> str:
         return "a regular generator, use an async generator"
     if inspect.isasyncgenfunction(body) or inspect.iscoroutinefunction(body):
         return "a function, forgot to call it?"
-    return f"{kind.__name__}; it can be str, bytes, dict, list, an object with __html__, or an async generator"
+    return (
+        f"{kind.__name__}; it can be str, bytes, dict, list, an object with __html__, or an async generator"
+    )
 
 
 def split(result: Any) -> tuple[Any, Any, Any]:
@@ -155,23 +172,23 @@ def split(result: Any) -> tuple[Any, Any, Any]:
         TypeError: a tuple of another length.
     """
     if not isinstance(result, tuple):
-        return 200, None, result
+        return 200, NO_HEADERS, result
     if len(result) == 3:
         return result
     if len(result) == 2:
         if isinstance(result[0], int):
             raise TypeError(
-                f"Headers must be a dict, not int; with a status it takes three values: {result[0]}, {{}}, body"
+                f"Headers must be a dict, not int; a status takes three values: {result[0]}, {{}}, body"
             )
         return 200, result[0], result[1]
     if len(result) == 1:
-        return 200, None, result[0]
+        return 200, NO_HEADERS, result[0]
     raise TypeError(
         f"Handler returned {len(result)}-tuple; it can be body, (headers, body) or (status, headers, body)"
     )
 
 
-def render(result: Any, head: bool = False) -> tuple[int, RawHeaders, bytes | AsyncIterable[bytes | str]]:
+def render(result: Any, method: str = "GET") -> tuple[int, RawHeaders, Any]:
     """Return what a handler's result says, ready to be sent: status, header fields, body or stream.
 
     content-type and content-length are added where the handler gave none; a stream without a
@@ -179,23 +196,28 @@ def render(result: Any, head: bool = False) -> tuple[int, RawHeaders, bytes | As
 
     Args:
         result: any of the shapes of a response.
-        head: it answers a HEAD request, so a content-length may stand beside an empty body.
+        method: of the request; HEAD drops the body, and may have a content-length beside an empty one.
 
     Raises:
         TypeError, ValueError: the result is flawed.
     """
+    if type(result) is str and method != "HEAD":  # the commonest, and the same as what follows
+        data = result.encode()
+        is_text = (result and result[0] not in MAYBE_HTML) or not _HTML_START.match(result)
+        type_field = TEXT_FIELD if is_text else HTML_FIELD
+        return 200, [type_field, (b"content-length", b"%d" % len(data))], data
     status, headers, body = split(result)
     status = check_status(status)
     data, content_type = _check_no_body(status, body) if status in NO_BODY else encode_body(body)
-    raw: RawHeaders = [] if headers is None else encode_headers(headers)
+    raw: RawHeaders = [] if headers is NO_HEADERS else encode_headers(headers)
     given = [name for name, _ in raw] if raw else ()
     if content_type and b"content-type" not in given:
         raw.append((b"content-type", content_type))
     if b"content-length" in given:
-        _check_length(status, dict(raw)[b"content-length"], data, head)
+        _check_length(status, dict(raw)[b"content-length"], data, method)
     elif type(data) is bytes and status not in NO_BODY:
         raw.append((b"content-length", b"%d" % len(data)))
-    return status, raw, data
+    return status, raw, b"" if method == "HEAD" and type(data) is bytes else data
 
 
 def _check_no_body(status: int, body: Any) -> tuple[bytes, bytes]:
@@ -204,12 +226,16 @@ def _check_no_body(status: int, body: Any) -> tuple[bytes, bytes]:
     return b"", b""
 
 
-def _check_length(status: int, length: bytes, data: Any, head: bool) -> None:
+def _check_length(status: int, length: bytes, data: Any, method: str) -> None:
     if status == 204:
         raise ValueError("A response with status 204 has no content-length (RFC 9110 section 8.6)")
     if not length.isdigit():
         raise ValueError(f"Header 'content-length' must be a number, not {length!r:.100}")
-    if type(data) is bytes and int(length) != len(data) and not (data == b"" and (head or status in NO_BODY)):
+    if (
+        type(data) is bytes
+        and int(length) != len(data)
+        and not (data == b"" and (method == "HEAD" or status in NO_BODY))
+    ):
         raise ValueError(f"Header 'content-length' says {int(length)}, but the body has {len(data)} bytes")
 
 
@@ -222,11 +248,11 @@ def normalize_response(response: Any) -> tuple[int, dict[str, str | list[str]], 
         TypeError, ValueError: a tuple of another length, a status or headers that can't be.
     """
     status, headers, body = split(response)
-    encode_headers(headers or {})
-    return check_status(status), {name.lower(): value for name, value in (headers or {}).items()}, body
+    encode_headers(headers)
+    return check_status(status), {name.lower(): value for name, value in headers.items()}, body
 
 
-def resolve(result: Any) -> tuple[int, dict[str, str | list[str]], bytes | AsyncIterable[bytes | str]]:
+def resolve(result: Any) -> tuple[int, dict[str, str | list[str]], Any]:
     """Return `result` as a full triple: checked, its body encoded, the content type among the headers.
 
     Raises:

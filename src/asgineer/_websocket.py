@@ -190,7 +190,7 @@ class WebsocketRequest(BaseRequest):
         self._bytes_sent += size
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the websocket; before `accept` this denies the handshake with 403. A second call does nothing.
+        """Close the websocket; before `accept`, deny the handshake with 403. A second call does nothing.
 
         Args:
             code: 1000, 1001 to 1014 as RFC 6455 section 7.4 has them, or your own from 3000 to 4999.
@@ -249,7 +249,8 @@ def _encode_message(data: Any) -> tuple[Message, int]:
     if isinstance(data, dict):
         data = _json.encode(data).decode()
     if isinstance(data, str):
-        return {"type": "websocket.send", "text": data}, len(data)
+        size = len(data) if data.isascii() else len(data.encode())
+        return {"type": "websocket.send", "text": data}, size
     if isinstance(data, (bytes, bytearray, memoryview)):
         return {"type": "websocket.send", "bytes": bytes(data)}, len(data)
     raise TypeError(f"Can only send bytes/str/dict over a websocket, not {type(data).__name__}")

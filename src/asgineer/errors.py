@@ -128,7 +128,9 @@ class DisconnectedError(AsgineerError, OSError):
         reason: the text that came with it.
     """
 
-    def __init__(self, text: str = "The client disconnected", *, code: int | None = None, reason: str = "") -> None:
+    def __init__(
+        self, text: str = "The client disconnected", *, code: int | None = None, reason: str = ""
+    ) -> None:
         super().__init__(text)
         self.code = code
         self.reason = reason
