@@ -202,10 +202,10 @@ def render(result: Any, method: str = "GET") -> tuple[int, RawHeaders, Any]:
         TypeError, ValueError: the result is flawed.
     """
     if type(result) is str and method != "HEAD":  # the commonest, and the same as what follows
-        data = result.encode()
+        encoded = result.encode()
         is_text = (result and result[0] not in MAYBE_HTML) or not _HTML_START.match(result)
         type_field = TEXT_FIELD if is_text else HTML_FIELD
-        return 200, [type_field, (b"content-length", b"%d" % len(data))], data
+        return 200, [type_field, (b"content-length", b"%d" % len(encoded))], encoded
     status, headers, body = split(result)
     status = check_status(status)
     data, content_type = _check_no_body(status, body) if status in NO_BODY else encode_body(body)
