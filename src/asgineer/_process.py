@@ -42,7 +42,7 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 class StopSignal:
-    """SIGINT and SIGTERM as an event, and as a descriptor `reader` to wait for, while the `with` block runs."""
+    """SIGINT and SIGTERM as an event, and as a descriptor `reader` to wait for, inside a `with` block."""
 
     def __init__(self) -> None:
         self.signum = 0
@@ -79,15 +79,18 @@ def kill_all(signum: int) -> None:
     signal.raise_signal(signum)
 
 
+def in_main_thread() -> bool:
+    """Tell whether signal handlers can be set from here."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def second_signal_kills() -> None:
     """Chain the present handlers of SIGINT and SIGTERM: the first signal is theirs, a second one kills.
 
     To be called once the server has installed its own. Only in the main process: a child gets
     SIGINT from the terminal and SIGTERM from its parent, which are one wish, not two.
     """
-    if multiprocessing.parent_process() is not None:
-        return
-    if threading.current_thread() is not threading.main_thread():
+    if multiprocessing.parent_process() is not None or not in_main_thread():
         return
     seen = False
     for signum in SIGNALS:

@@ -25,7 +25,9 @@ from . import _log
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
+    from types import FrameType, TracebackType
+
+    import uvicorn
 
     from ._bind import Bind
 
@@ -425,7 +427,7 @@ def _serve(job: Job, reload: bool, reload_dirs: str | Sequence[str] | None) -> i
             return _serve_and_reload(job, reload_dirs)
         if job.workers > 1 and job.server != "granian":
             return _supervise(job)
-        return _start(job, lambda: _announce(job))
+        return _STARTERS[job.server](job, lambda: _announce(job))
 
 
 def _announce(job: Job) -> None:
@@ -433,18 +435,10 @@ def _announce(job: Job) -> None:
     _log.logger.info("Serving %s with %s", job.bind.url("https" if secure else "http"), job.server)
 
 
-def _start(job: Job, ready: Ready) -> int:
-    """Run the server in this process; return the exit status."""
-    try:
-        return _STARTERS[job.server](job, ready)
-    except KeyboardInterrupt:  # uvicorn raises SIGINT again after its clean end
-        return 0
-
-
 def _start_in_child(job: Job, ready: Ready) -> int:
     """Run the server in a process of ours."""
     _log.install_handler()
-    return _start(job, ready)
+    return _STARTERS[job.server](job, ready)
 
 
 def _start_and_announce(job: Job, ready: Ready) -> int:
@@ -513,8 +507,35 @@ def _serve_uvicorn(job: Job, ready: Ready) -> int:
         "ws_per_message_deflate": False,  # 64 KiB a connection instead of 14
     }
     server = Server(uvicorn.Config(_loaded(job), **{**options, **job.options}))
-    server.run(sockets=list(job.sockets))
+    with _end_by_return(server):
+        server.run(sockets=list(job.sockets))
     return 0 if server.started else START_FAILED
+
+
+@contextlib.contextmanager
+def _end_by_return(server: uvicorn.Server) -> Iterator[None]:
+    """Let uvicorn return after a signal: it raises it again, which would end us before our own clean-up.
+
+    It does so to call the handlers that were there before; those of the program are left alone.
+    """
+    import signal
+
+    from . import _process
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        if not server.should_exit:  # it came before uvicorn listened to it
+            _process.kill_all(signum)
+
+    before = {}
+    if _process.in_main_thread():
+        for signum in _process.SIGNALS:
+            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
+                before[signum] = signal.signal(signum, on_signal)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _serve_hypercorn(job: Job, ready: Ready) -> int:
@@ -561,7 +582,6 @@ async def _hypercorn(app: Any, config: Any, shutdown_timeout: float | None, read
     so an open stream would keep it up for ever.
     """
     import asyncio
-    import threading
 
     from hypercorn.asyncio import serve
 
@@ -592,7 +612,7 @@ async def _hypercorn(app: Any, config: Any, shutdown_timeout: float | None, read
         if shutdown_timeout is not None:
             loop.call_later(shutdown_timeout, cancel_running)
 
-    if threading.current_thread() is threading.main_thread():
+    if _process.in_main_thread():
         for signum in _process.SIGNALS:
             loop.add_signal_handler(signum, stop.set)
         _process.second_signal_kills()
