@@ -2,7 +2,7 @@
 
     python examples/guide.py [host:port]
 
-It serves on localhost:8080 unless told otherwise.
+It serves on localhost:8080 unless told otherwise, prints its address, and ends with Ctrl+C.
 """
 
 from __future__ import annotations
@@ -117,6 +117,4 @@ async def echo(request: WebsocketRequest) -> None:
 
 
 if __name__ == "__main__":
-    address = sys.argv[1] if len(sys.argv) > 1 else "localhost:8080"
-    print(f"Serving on http://{address}, end with Ctrl+C", flush=True)
-    asgineer.run(main, bind=address)
+    asgineer.run(main, bind=sys.argv[1] if len(sys.argv) > 1 else "localhost:8080")

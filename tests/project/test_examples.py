@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from asgineer.testing._process import ServerProcess, free_port
 from asgineer.testutils import MockTestServer, WebsocketClient
 
 if TYPE_CHECKING:
@@ -75,3 +78,18 @@ def test_guide_websocket(guide: MockTestServer) -> None:
         return json.loads(await ws.receive())
 
     assert guide.ws_communicate("/echo", talk) == {"echo": "hello", "length": 5}
+
+
+@pytest.mark.server
+def test_guide_runs_as_a_program() -> None:
+    port = free_port()
+    command = [sys.executable, str(EXAMPLES / "guide.py"), f"127.0.0.1:{port}"]
+    server = ServerProcess.command(command, ("127.0.0.1", port))
+    try:
+        server.wait_until_ready()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/drinks/3", timeout=10) as answer:
+            assert json.load(answer) == {"name": "water"}
+    finally:
+        status = server.stop()
+    assert f"Serving http://127.0.0.1:{port} with " in server.output
+    assert status == 0
