@@ -274,6 +274,10 @@ class HttpRequest(BaseRequest):
         self._sleepers.add(sleeper)
         try:
             woken = await sleeper
+        except asyncio.CancelledError:
+            # A wakeup that came in the same turn as the cancellation is kept for the next sleep.
+            self._woken |= sleeper.done() and not sleeper.cancelled() and sleeper.result()
+            raise
         finally:
             timer.cancel()
             self._sleepers.discard(sleeper)
