@@ -350,6 +350,8 @@ async def _deny(request: WebsocketRequest, result: Any) -> None:
     if "websocket.http.response" not in (request.scope.get("extensions") or {}):
         return await request._deny(403)
     await request._wait_for_connect()
+    if request._gone:
+        raise request._gone
     if type(data) is not bytes:
         data = b"".join([_check_stream_chunk(chunk) async for chunk in data])
     request._stage = CLOSED

@@ -97,8 +97,8 @@ class WebsocketRequest(BaseRequest):
         origin = self.headers.get("origin")
         if origin is None or "*" in origins or origin in origins:
             return
-        scheme, separator, netloc = origin.partition("://")
-        same = separator and scheme in ("http", "https") and netloc == self.headers.get("host", "").lower()
+        scheme, _, netloc = origin.partition("://")
+        same = netloc and scheme in ("http", "https") and netloc == self.headers.get("host", "").lower()
         if not same:
             raise HTTPError(403, "Origin not allowed")
 
