@@ -49,4 +49,4 @@ def show(name: str, text: str, figures: str, *, record: bool) -> None:
         f"- Machine: {machine()}\n- Date: {date}\n- To repeat: `python bench/{name}.py --record`\n",
         encoding="utf-8",
     )
-    print(f"recorded in {(RESULTS / f'{name}.md').relative_to(Path.cwd())}", file=sys.stderr)
+    print(f"recorded in bench/results/{name}.md", file=sys.stderr)
