@@ -183,13 +183,22 @@ def end_all(children: Iterable[Child], grace: float | None) -> None:
         child.close()
 
 
-def supervise(target: Target, args: Sequence[Any], workers: int, grace: float | None, ready: Ready) -> int:
+def supervise(
+    target: Target,
+    args: Sequence[Any],
+    workers: int,
+    grace: float | None,
+    *,
+    ready: Ready,
+    stopping: Callable[[], None],
+) -> int:
     """Keep `workers` children running until a signal comes; return the exit status.
 
     Args:
         target: what each child calls, with `args` and a function that says "I am ready".
         grace: seconds that handlers have to end; None waits without limit.
         ready: called here, once, when all of them are ready.
+        stopping: called here when no more connections are wanted, before the children are asked to end.
     """
     children: list[Child] = []
     waiting = workers
@@ -210,6 +219,7 @@ def supervise(target: Target, args: Sequence[Any], workers: int, grace: float | 
                         return max(1, child.process.exitcode)
                     children[index] = _replaced(child, target, args, grace)
         finally:
+            stopping()
             end_all(children, grace)
     return 0
 
@@ -225,7 +235,12 @@ def _replaced(child: Child, target: Target, args: Sequence[Any], grace: float | 
 
 
 def serve_and_reload(
-    target: Target, args: Sequence[Any], directories: Sequence[str], grace: float | None
+    target: Target,
+    args: Sequence[Any],
+    directories: Sequence[str],
+    grace: float | None,
+    *,
+    stopping: Callable[[], None],
 ) -> int:
     """Keep one child running, and start it anew whenever a Python file changes, until a signal comes.
 
@@ -241,6 +256,7 @@ def serve_and_reload(
                 end_all([child], grace)
                 child = Child(target, args, grace)
         finally:
+            stopping()
             end_all([child], grace)
     return 0
 

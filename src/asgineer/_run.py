@@ -454,9 +454,20 @@ def _start_and_announce(job: Job, ready: Ready) -> int:
 def _supervise(job: Job) -> int:
     from . import _process
 
-    child = replace(job, workers=1, in_child=True)
-    announce = lambda: _announce(job)  # noqa: E731  (it only ever stands here)
-    return _process.supervise(_start_in_child, (child,), job.workers, job.shutdown_timeout, announce)
+    return _process.supervise(
+        _start_in_child,
+        (replace(job, workers=1, in_child=True),),
+        job.workers,
+        job.shutdown_timeout,
+        ready=lambda: _announce(job),
+        stopping=lambda: _close(job),
+    )
+
+
+def _close(job: Job) -> None:
+    """Take no more connections: the workers have their own copies of the sockets, which they close."""
+    for sock in job.sockets:
+        sock.close()
 
 
 def _serve_and_reload(job: Job, reload_dirs: str | Sequence[str] | None) -> int:
@@ -465,8 +476,13 @@ def _serve_and_reload(job: Job, reload_dirs: str | Sequence[str] | None) -> int:
     if reload_dirs is None:
         reload_dirs = [_directory_to_watch(job.app)]
     directories = [reload_dirs] if isinstance(reload_dirs, str) else list(reload_dirs)
-    child = replace(job, in_child=True)
-    return _process.serve_and_reload(_start_and_announce, (child,), directories, job.shutdown_timeout)
+    return _process.serve_and_reload(
+        _start_and_announce,
+        (replace(job, in_child=True),),
+        directories,
+        job.shutdown_timeout,
+        stopping=lambda: _close(job),
+    )
 
 
 def _directory_to_watch(name: str) -> str:
@@ -554,8 +570,8 @@ def _serve_hypercorn(job: Job, ready: Ready) -> int:
         if not hasattr(Config, name):
             raise BadArgument(f"hypercorn has no option {name!r}")
     config = Config.from_mapping(options)
-    # hypercorn takes the descriptor over: a copy, ours is closed by who bound it.
-    config.bind = [f"fd://{os.dup(sock.fileno())}" for sock in job.sockets]
+    # hypercorn takes the descriptors over, and closes them when it takes no more connections.
+    config.bind = [f"fd://{sock.detach()}" for sock in job.sockets]
     with asyncio.Runner(loop_factory=_hypercorn_loop(config.worker_class)) as runner:
         try:
             runner.run(_hypercorn(_loaded(job), config, job.shutdown_timeout, ready))
@@ -662,7 +678,7 @@ def _serve_granian(job: Job, ready: Ready) -> int:
         "uds_permissions": UNIX_SOCKET_MODE,
         "log_level": job.log_level,
         "log_dictconfig": _log_config("_granian", job.log_level),
-        "workers_kill_timeout": None if timeout is None else timeout + _process.CLEANUP,
+        "workers_kill_timeout": None if timeout is None else timeout + 1,  # 0 would mean no limit
     }
     server = Granian(str(job.app), **{**options, **job.options})
     server.on_startup(_process.second_signal_kills)
