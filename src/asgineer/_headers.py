@@ -80,7 +80,7 @@ def decode_headers(raw: Iterable[tuple[bytes, bytes]], limits: Limits) -> Header
     Raises:
         HeadersTooLarge: more fields or bytes than `limits` allows.
     """
-    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
+    pairs = [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw]
     if limits.header_count is not None and len(pairs) > limits.header_count:
         raise HeadersTooLarge("Too many header fields")
     if limits.headers is not None and sum([len(name) + len(value) for name, value in pairs]) > limits.headers:
@@ -153,7 +153,7 @@ def _encode_value(name: str, value: Any) -> bytes:
 
 
 _HOST = re.compile(
-    r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]"  # an IPv6 address; a zone is of no use to another machine
+    r"(?P<host>\[(?=[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]{2,45}\]"  # IPv6; a zone is of no use to others
     r"|[A-Za-z0-9._~-]{1,255})"  # IPv4 or a name; sub-delims and escapes (RFC 3986) are in no real host
     r"(?::(?P<port>[0-9]{0,5}))?"
 )

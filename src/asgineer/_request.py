@@ -170,7 +170,7 @@ class BaseRequest:
         netloc = f"[{host}]" if ":" in host else host
         if port is not None and port != DEFAULT_PORTS.get(self.scheme):
             netloc += f":{port}"
-        query = self.scope.get("query_string", b"").decode("latin-1")
+        query = self.scope.get("query_string", b"").decode("utf-8", "replace")
         path = quote(self.root_path) + self._raw_inner_path()
         return f"{self.scheme}://{netloc}{path}{'?' + query if query else ''}"
 
@@ -199,7 +199,7 @@ class BaseRequest:
         raw = self.scope.get("raw_path")
         if raw is None:
             return quote(self.path)
-        return _without_prefix(self.raw_path.decode("latin-1"), self.root_path, quote(self.root_path))
+        return _without_prefix(self.raw_path.decode("utf-8", "replace"), self.root_path, quote(self.root_path))
 
     @property
     def parts(self) -> tuple[str, ...]:
