@@ -122,7 +122,8 @@ def run(
         log_level=_level_name(log_level),
         options=_checked_options(server, server_options),
     )
-    check_app(app)
+    if not isinstance(app, str):
+        check_app(app)
     _log.install_handler()
     with _debug_in_environment(debug):
         status = _serve(job, reload, reload_dirs)
@@ -344,8 +345,6 @@ def check_app(app: Any) -> None:
     Raises:
         TypeError: it is not callable, or it is a handler that `to_asgi` has not made an app of.
     """
-    if isinstance(app, str):
-        return
     if not callable(app):
         raise NotAnApp(f"An ASGI app or 'module:name' is needed, not {type(app).__name__} {app!r:.60}")
     if _takes(app, 1) and not _takes(app, 3):
