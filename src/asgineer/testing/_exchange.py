@@ -28,7 +28,7 @@ from ._wire import (
 
 if TYPE_CHECKING:
     from ._scope import Place
-    from ._wire import AfterBody, ASGIApp, HeaderItems, Message, Scope
+    from ._wire import AfterBody, ASGIApp, HeaderItems, Message, RawHeaders, Scope
 
 _NO_BODY = {204, 304}
 
@@ -57,13 +57,27 @@ class HttpExchange(Connection):
         self._state: Literal["start", "body", "done"] = "start"
         self._gone = False
         self._head: Head | None = None
-        self._expected: int | None = None  # bytes of the body that content-length still promises
+        self._announced = _announced(scope["headers"])  # bytes of the request body still to come
+        self._expected: int | None = None  # bytes of the response body that content-length still promises
         self._bodiless = False
+        if self._announced == 0:
+            self._request.end()
 
     # The client's side
 
     async def write(self, data: bytes, more: bool = True) -> None:
-        """Send a piece of the request's body; wait while the app leaves too much of it unread."""
+        """Send a piece of the request's body; wait while the app leaves too much of it unread.
+
+        The body is whole when the request's content-length says so, or with `more=False`.
+
+        Raises:
+            ValueError: it is more than the content-length.
+        """
+        if self._announced is not None:
+            self._announced -= len(data)
+            if self._announced < 0:
+                raise ValueError("the request's body is longer than its content-length")
+            more = more and self._announced > 0
         if not more:
             self._request.ended = True  # before the piece is seen, so that it is told as the last
         if data:
@@ -72,7 +86,7 @@ class HttpExchange(Connection):
             self.end()
 
     def end(self) -> None:
-        """Say that the request's body is whole."""
+        """Say that a request body without content-length is whole."""
         self._request.end()
 
     def leave(self) -> None:
@@ -83,6 +97,10 @@ class HttpExchange(Connection):
             self._response.fail(IncompleteResponse("the client closed the connection"))
         self._response.abandon()
         self._changed.notify()
+
+    def stall(self) -> None:
+        """Take nothing more off the connection, as a client does that is stopped."""
+        self._response.stall()
 
     async def head(self) -> Head:
         """Wait for the response to begin, and return its status and raw header fields."""
@@ -181,6 +199,14 @@ class HttpExchange(Connection):
             self._response.fail(IncompleteResponse("the app ended before its response was whole"))
         self._state = "done"
         self._changed.notify()
+
+
+def _announced(headers: RawHeaders) -> int | None:
+    """Return the length of a request's body: 0 where nothing frames one (RFC 9112 section 6.3)."""
+    fields = dict(headers)
+    if b"transfer-encoding" in fields:
+        return None
+    return int(fields.get(b"content-length", b"0"))
 
 
 async def fetch(

@@ -78,6 +78,10 @@ class Pipe(Generic[T]):
         self._signal.notify()
         return piece
 
+    def stall(self) -> None:
+        """Have every writer wait from now on: nothing is taken any more."""
+        self._window = -1
+
     def end(self) -> None:
         self.ended = True
         self._signal.notify()

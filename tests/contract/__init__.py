@@ -1,0 +1,1 @@
+"""One suite for every server: each case says what must happen, whoever serves the app."""

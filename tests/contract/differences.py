@@ -1,0 +1,38 @@
+"""Where servers differ from the contract: (case, set-up) → why.
+
+A case is the name of a test function, with its parameter in brackets where only that differs.
+Each entry is a strict expected failure: when a server (or we) improve, the run fails until
+the entry is removed.
+"""
+
+from __future__ import annotations
+
+READS_FIRST = "daphne reads the whole body before it runs the app, and forgets one that is cut off"
+NO_DENIAL = "daphne has no websocket.http.response: every denial is an empty 403"
+OWN_CODES = "daphne refuses the close codes 1001 to 2999; we send 3000 more"
+NO_EMPTY = "daphne sends no empty messages"
+NO_REASON = "daphne passes no close reason on, in neither direction"
+NO_WIRE = "there is no wire inside a process"
+
+DIFFERENCES: dict[tuple[str, str], str] = {
+    ("test_accept_adds_headers", "daphne"): "daphne ignores the headers of websocket.accept",
+    ("test_accept_adds_headers", "granian"): "granian ignores the headers of websocket.accept",
+    ("test_accept_twice_closes_with_1011", "daphne"): OWN_CODES,
+    ("test_close_of_the_client_is_told_with_code_and_reason", "daphne"): NO_REASON,
+    ("test_close_of_the_client_is_told_with_code_and_reason", "granian"): "granian passes no reason on",
+    ("test_close_of_the_client_is_told_with_code_and_reason", "hypercorn"): "hypercorn says 1006 for all",
+    ("test_denial_is_not_logged", "uvicorn-h11"): "uvicorn itself logs every denial as an error",
+    ("test_denial_is_not_logged", "uvicorn-httptools"): "uvicorn itself logs every denial as an error",
+    ("test_handler_closes_with_its_own_code", "daphne"): NO_REASON,
+    ("test_handler_sends_text_bytes_dict_and_empty_messages", "daphne"): NO_EMPTY,
+    ("test_handler_that_raises_closes_with_1011", "daphne"): OWN_CODES,
+    ("test_http_error_after_accept_closes_with_1008", "daphne"): OWN_CODES,
+    ("test_http_error_before_accept_is_the_denial", "daphne"): NO_DENIAL,
+    ("test_message_comes_back_as_it_was[empty-bytes]", "daphne"): NO_EMPTY,
+    ("test_message_comes_back_as_it_was[empty-text]", "daphne"): NO_EMPTY,
+    ("test_response_before_accept_is_the_denial", "daphne"): NO_DENIAL,
+    ("test_upload_arrives_piece_by_piece", "daphne"): READS_FIRST,
+    ("test_upload_that_is_cut_off_is_a_disconnect", "daphne"): READS_FIRST,
+    ("test_upload_that_is_cut_off_is_no_error", "daphne"): READS_FIRST,
+    ("test_value_returned_after_accept_closes_with_1011", "daphne"): OWN_CODES,
+}

@@ -1,0 +1,582 @@
+"""The servers of the contract suite, and one way to talk to all of them.
+
+Real servers are started by their own commands and met by independent clients: httpx2 for
+requests, `websockets` for websockets, plain sockets for what those can't say. The in-process
+fake is met through its own client side. Each is started once, when a test first needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import struct
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import httpx2
+import websockets.exceptions
+from websockets.sync.client import connect as connect_websocket
+from websockets.sync.client import unix_connect as connect_unix_websocket
+
+from asgineer.testing._inprocess import InProcessServer
+from asgineer.testing._loopthread import LoopThread
+from asgineer.testing._process import ServerProcess, free_port
+from asgineer.testing._scope import Place
+from asgineer.testing._wire import IncompleteResponse, WebsocketClosed, WebsocketDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Iterator
+
+    from asgineer.testing._exchange import HttpExchange
+    from asgineer.testing._session import WebsocketSession
+    from asgineer.testing._wire import Answer
+
+ROOT = str(Path(__file__).resolve().parents[2])
+APP = "tests.contract.app:main"
+TIMEOUT = 10.0  # seconds for any one step of a client
+
+FAKE = "inprocess"
+SETUPS = (FAKE, "uvicorn-httptools", "uvicorn-h11", "hypercorn", "daphne", "granian")
+
+Headers = Sequence[tuple[str, str | bytes]]
+
+
+class Incomplete(Exception):
+    """The connection ended before the response was whole."""
+
+
+class Closed(Exception):
+    """The websocket is closed."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+@dataclass
+class Reply:
+    """One whole response: raw header fields with lower-case names, the body as sent."""
+
+    status: int
+    fields: list[tuple[str, bytes]]
+    body: bytes
+
+    def values(self, name: str) -> list[bytes]:
+        return [value for field, value in self.fields if field == name]
+
+    def header(self, name: str) -> str | None:
+        values = self.values(name)
+        return values[0].decode("latin-1") if values else None
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8")
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Denied(Exception):
+    """The handshake of a websocket was answered with `reply`."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+def _fields(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, bytes]]:
+    return [(name.decode("latin-1").lower(), value) for name, value in raw]
+
+
+# ---- what tests see --------------------------------------------------------------------------
+
+
+class Server:
+    """A running server that serves `tests.contract.app`, as one test sees it."""
+
+    setup: str
+    scheme_and_host: str
+    patience: float = TIMEOUT  # seconds for one step; less where a failure is expected
+
+    def request(
+        self, method: str, path: str, headers: Headers | None = None, content: bytes | Iterator[bytes] = b""
+    ) -> Reply:
+        """Make a request and return the whole response; raise Incomplete if it breaks off."""
+        raise NotImplementedError
+
+    def wire(self, method: str, path: str, headers: Headers | None = None) -> Wire:
+        """Return a connection on which the head of a request was sent, and nothing else."""
+        raise NotImplementedError
+
+    def websocket(
+        self, path: str, headers: Headers | None = None, subprotocols: list[str] | None = None
+    ) -> Socket:
+        """Open a websocket; raise Denied if it is answered with a response."""
+        raise NotImplementedError
+
+    def raw(self, data: bytes) -> RawConnection:
+        """Send bytes over a new connection."""
+        raise NotImplementedError("there is no wire inside a process")
+
+    def get(self, path: str, headers: Headers | None = None) -> Reply:
+        return self.request("GET", path, headers)
+
+    def post(self, path: str, content: bytes = b"", headers: Headers | None = None) -> Reply:
+        return self.request("POST", path, headers, content)
+
+    def begin_test(self) -> None:
+        """From here on records belong to a new test."""
+        self.patience = TIMEOUT
+        self._mark = self.get("/control/mark").json()["value"]
+
+    def be_impatient(self) -> None:
+        """Wait for nothing long: the test is expected to fail."""
+        self.patience = 1.0
+
+    def log(self, text: str = "") -> list[str]:
+        """Return our own records of this test at level ERROR; wait until one of them holds `text`."""
+        return [story for name, story in self.all_errors(text) if name == "asgineer"]
+
+    def all_errors(self, text: str = "") -> list[tuple[str, str]]:
+        """Return logger and text of every record at level ERROR, the server's own as well."""
+        query = httpx2.QueryParams(since=self._mark, text=text, patience=self.patience)
+        records = self.get(f"/control/log?{query}").json()["value"]
+        return [(name, story) for level, name, story in records if level in ("ERROR", "CRITICAL")]
+
+    def notes(self, key: str, kind: str = "", count: int = 1) -> list[Any]:
+        """Return what the app noted under `key`; wait until there are `count`."""
+        query = httpx2.QueryParams(count=count, patience=self.patience)
+        values: list[Any] = self.get(f"/control/notes/{key}{kind}?{query}").json()["value"]
+        return values
+
+
+class Wire:
+    """One request whose body is written, and whose response is read, piece by piece."""
+
+    def write(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def status(self) -> int:
+        """Wait for the head of the response."""
+        raise NotImplementedError
+
+    def read(self) -> bytes:
+        """Return the next piece of the body, b"" at its end."""
+        raise NotImplementedError
+
+    def leave(self, abruptly: bool = False) -> None:
+        """Close the connection; abruptly: with a reset, as a client does that crashed."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.leave()
+
+
+class Socket:
+    """The client's end of a websocket."""
+
+    subprotocol: str | None
+    fields: list[tuple[str, bytes]]
+
+    def send(self, data: str | bytes) -> None:
+        raise NotImplementedError
+
+    def receive(self) -> str | bytes:
+        """Return the next message; raise Closed when there are no more."""
+        raise NotImplementedError
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """End the connection without a close frame."""
+        raise NotImplementedError
+
+    def wait_closed(self) -> Closed:
+        """Read to the end and say how it ended."""
+        while True:
+            try:
+                self.receive()
+            except Closed as closed:
+                return closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.close()
+
+
+def new_key() -> str:
+    return uuid.uuid4().hex
+
+
+# ---- the fake --------------------------------------------------------------------------------
+
+
+class FakeServer(Server):
+    """The in-process server, its loop in a thread."""
+
+    def __init__(self, root_path: str = "") -> None:
+        from tests.contract.app import main
+
+        self.setup = FAKE
+        self.scheme_and_host = "http://testserver"
+        self._thread = LoopThread("fake server")
+        self._server = InProcessServer(main, Place(root_path=root_path))
+        self.call(self._server.__aenter__())
+
+    def call(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        return self._thread.call(coro, self.patience)
+
+    def stop(self) -> None:
+        self.call(self._server.__aexit__())
+        self._thread.stop()
+
+    def request(
+        self, method: str, path: str, headers: Headers | None = None, content: bytes | Iterator[bytes] = b""
+    ) -> Reply:
+        body = content if isinstance(content, bytes) else b"".join(content)
+        try:
+            answer = self.call(self._server.fetch(method, path, headers=headers or (), body=body))
+        except IncompleteResponse as error:
+            raise Incomplete from error
+        return fake_reply(answer)
+
+    def wire(self, method: str, path: str, headers: Headers | None = None) -> Wire:
+        exchange = self._server.exchange(method, path, headers or ())
+        self.call(exchange.__aenter__())
+        return FakeWire(self, exchange)
+
+    def websocket(
+        self, path: str, headers: Headers | None = None, subprotocols: list[str] | None = None
+    ) -> Socket:
+        session = self._server.websocket(path, headers or (), subprotocols or ())
+        self.call(session.__aenter__())
+        try:
+            subprotocol = self.call(session.handshake())
+        except WebsocketDenied as denied:
+            raise Denied(Reply(denied.status, _fields(denied.headers), denied.body)) from None
+        return FakeSocket(self, session, subprotocol)
+
+
+def fake_reply(answer: Answer) -> Reply:
+    return Reply(answer.status, _fields(answer.headers), answer.body)
+
+
+class FakeWire(Wire):
+    def __init__(self, server: FakeServer, exchange: HttpExchange) -> None:
+        self._server = server
+        self._exchange = exchange
+
+    def write(self, data: bytes) -> None:
+        self._server.call(self._exchange.write(data))
+
+    def status(self) -> int:
+        head = self._server.call(self._exchange.head())
+        return int(head.status)
+
+    def read(self) -> bytes:
+        piece: bytes = self._server.call(self._exchange.read())
+        return piece
+
+    def leave(self, abruptly: bool = False) -> None:
+        self._server.call(self._exchange.aclose())
+
+
+class FakeSocket(Socket):
+    def __init__(self, server: FakeServer, session: WebsocketSession, subprotocol: str | None) -> None:
+        self._server = server
+        self._session = session
+        self.subprotocol = subprotocol
+        self.fields = _fields(session.accept_headers)
+
+    def send(self, data: str | bytes) -> None:
+        self._call(self._session.send_message(data))
+
+    def receive(self) -> str | bytes:
+        message: str | bytes = self._call(self._session.receive_message())
+        return message
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self._call(self._session.close(code, reason))
+        self._call(self._session.aclose())
+
+    def drop(self) -> None:
+        self._call(self._session.aclose())
+
+    def _call(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return self._server.call(coro)
+        except WebsocketClosed as closed:
+            raise Closed(closed.code, closed.reason) from None
+
+
+# ---- real servers ----------------------------------------------------------------------------
+
+
+class Spot(NamedTuple):
+    """Where a server listens: a host with a port, or a unix socket; and its root path."""
+
+    host: str
+    port: int
+    unix: str = ""
+    root_path: str = ""
+
+
+def command(setup: str, spot: Spot, app: str) -> list[str]:
+    """Return the command line that a user would type to serve `app`."""
+    python = [sys.executable, "-m"]
+    name, _, protocol = setup.partition("-")
+    match name:
+        case "uvicorn":
+            where = ["--uds", spot.unix] if spot.unix else ["--host", spot.host, "--port", str(spot.port)]
+            flavour = ["--http", protocol, "--loop", "asyncio" if protocol == "h11" else "uvloop"]
+            root = ["--root-path", spot.root_path] if spot.root_path else []
+            return [*python, name, app, *where, *flavour, *root, "--log-level", "warning"]
+        case "hypercorn":
+            host = f"[{spot.host}]" if ":" in spot.host else spot.host
+            where = ["--bind", f"unix:{spot.unix}" if spot.unix else f"{host}:{spot.port}"]
+            root = ["--root-path", spot.root_path] if spot.root_path else []
+            return [*python, name, app, *where, *root]
+        case "daphne":
+            where = ["-u", spot.unix] if spot.unix else ["-b", spot.host, "-p", str(spot.port)]
+            root = ["--root-path", spot.root_path] if spot.root_path else []
+            return [*python, name, *where, *root, app]
+        case "granian":
+            where = ["--uds", spot.unix] if spot.unix else ["--host", spot.host, "--port", str(spot.port)]
+            root = ["--url-path-prefix", spot.root_path] if spot.root_path else []
+            return [*python, name, "--interface", "asgi", *where, *root, "--log-level", "warning", app]
+    raise ValueError(setup)
+
+
+class RealServer(Server):
+    """A server in a process of its own."""
+
+    def __init__(self, setup: str, spot: Spot, app: str = APP, cwd: str = ROOT) -> None:
+        self.setup = setup
+        self.spot = spot
+        address = spot.unix or (spot.host, spot.port)
+        self.process = ServerProcess.command(
+            command(setup, spot, app), address, cwd=cwd, env={"PYTHONPATH": cwd}
+        )
+        self.process.wait_until_ready()
+        host = f"[{spot.host}]" if ":" in spot.host else spot.host
+        self.scheme_and_host = "http://localhost" if spot.unix else f"http://{host}:{spot.port}"
+        self.client = httpx2.Client(
+            base_url=self.scheme_and_host,
+            transport=httpx2.HTTPTransport(uds=spot.unix or None),
+            timeout=TIMEOUT,
+            headers={"accept-encoding": "identity"},
+        )
+
+    def stop(self) -> None:
+        self.client.close()
+        self.process.stop()
+
+    def request(
+        self, method: str, path: str, headers: Headers | None = None, content: bytes | Iterator[bytes] = b""
+    ) -> Reply:
+        fields: Any = headers or []
+        try:
+            with self.client.stream(method, path, headers=fields, content=content or None) as response:
+                body = b"".join(response.iter_raw())
+        except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
+            raise Incomplete from error
+        return Reply(response.status_code, _fields(response.headers.raw), body)
+
+    def wire(self, method: str, path: str, headers: Headers | None = None) -> Wire:
+        return RealWire(self.dial(), method, path, headers or [])
+
+    def raw(self, data: bytes) -> RawConnection:
+        return RawConnection(self.dial(), data)
+
+    def dial(self) -> socket.socket:
+        if self.spot.unix:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(TIMEOUT)
+            connection.connect(self.spot.unix)
+            return connection
+        return socket.create_connection((self.spot.host, self.spot.port), TIMEOUT)
+
+    def websocket(
+        self, path: str, headers: Headers | None = None, subprotocols: list[str] | None = None
+    ) -> Socket:
+        options: Any = {
+            "additional_headers": headers,
+            "subprotocols": subprotocols,
+            "max_size": None,
+            "open_timeout": TIMEOUT,
+            "close_timeout": TIMEOUT,
+        }
+        url = "ws" + self.scheme_and_host.removeprefix("http") + path
+        try:
+            if self.spot.unix:
+                return RealSocket(self, connect_unix_websocket(self.spot.unix, url, **options))
+            return RealSocket(self, connect_websocket(url, proxy=None, **options))
+        except websockets.exceptions.InvalidStatus as error:
+            answer = error.response
+            fields = [(name.lower(), value.encode("latin-1")) for name, value in answer.headers.raw_items()]
+            raise Denied(Reply(answer.status_code, fields, bytes(answer.body or b""))) from None
+
+
+class RealWire(Wire):
+    """A request over a plain socket, its response parsed by the standard library."""
+
+    def __init__(self, connection: socket.socket, method: str, path: str, headers: Headers) -> None:
+        self._connection = connection
+        self._response: http.client.HTTPResponse | None = None
+        self._method = method
+        lines = [f"{method} {path} HTTP/1.1", "host: localhost"]
+        lines += [f"{name}: {value!s}" for name, value in headers]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+
+    def write(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def status(self) -> int:
+        self._response = http.client.HTTPResponse(self._connection, method=self._method)
+        self._response.begin()
+        return self._response.status
+
+    def read(self) -> bytes:
+        assert self._response is not None, "call status() first"
+        return self._response.read1(65536)
+
+    def leave(self, abruptly: bool = False) -> None:
+        if abruptly:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self._response is not None:
+            self._response.close()
+        self._connection.close()
+
+
+class RawConnection:
+    """Bytes out, bytes in."""
+
+    def __init__(self, connection: socket.socket, data: bytes) -> None:
+        self._connection = connection
+        self._file = connection.makefile("rb")
+        if data:
+            connection.sendall(data)
+
+    def send(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def reply(self, method: str = "GET") -> Reply:
+        """Read the next response that is on the connection."""
+        response = http.client.HTTPResponse(_Shared(self._file), method=method)  # type: ignore[arg-type]  # all it asks of a socket
+        response.begin()
+        body = response.read()
+        return Reply(
+            response.status, [(n.lower(), v.encode("latin-1")) for n, v in response.getheaders()], body
+        )
+
+    def rest(self) -> bytes:
+        """Read until the server closes the connection."""
+        return self._file.read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._file.close()
+        self._connection.close()
+
+
+class _Shared:
+    """Lets one response after the other be parsed from the same buffered file."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def makefile(self, mode: str) -> Any:
+        return self
+
+    def close(self) -> None:
+        """Leave the file open for the next response."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class RealSocket(Socket):
+    def __init__(self, server: Server, client: Any) -> None:
+        self._server = server
+        self._client = client.__enter__()
+        self.subprotocol = client.subprotocol
+        self.fields = [
+            (name.lower(), value.encode("latin-1")) for name, value in client.response.headers.raw_items()
+        ]
+
+    def send(self, data: str | bytes) -> None:
+        with _translated():
+            self._client.send(data)
+
+    def receive(self) -> str | bytes:
+        with _translated():
+            message: str | bytes = self._client.recv(self._server.patience)
+            return message
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self._client.close(code, reason)
+
+    def drop(self) -> None:
+        self._client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._client.socket.shutdown(socket.SHUT_RDWR)
+        self._client.close()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except websockets.exceptions.ConnectionClosed as error:
+        code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
+        raise Closed(code, reason) from None
+
+
+# ---- starting and stopping -------------------------------------------------------------------
+
+
+class Servers:
+    """Every server of this test run, each started when a test first asks for it."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._running: dict[tuple[str, str], Server] = {}
+
+    def get(self, setup: str, kind: str = "") -> Server:
+        """Return the server of `setup`; kind: "", "unix", "ipv6" or "root_path"."""
+        if (setup, kind) not in self._running:
+            server = self._start(setup, kind)
+            self._stack.callback(server.stop)
+            self._running[setup, kind] = server
+        return self._running[setup, kind]
+
+    def _start(self, setup: str, kind: str) -> FakeServer | RealServer:
+        root_path = "/sub" if kind == "root_path" else ""
+        if setup == FAKE:
+            if kind in ("unix", "ipv6"):
+                raise NotImplementedError("there is no network inside a process")
+            return FakeServer(root_path)
+        if kind == "unix":
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+            return RealServer(setup, Spot("", 0, unix=os.path.join(folder, "socket")))
+        host = "::1" if kind == "ipv6" else "127.0.0.1"
+        return RealServer(setup, Spot(host, free_port(host), root_path=root_path))
+
+    def stop(self) -> None:
+        self._stack.close()
