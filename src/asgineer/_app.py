@@ -256,7 +256,7 @@ async def _fail(request: HttpRequest, error: BaseException) -> str:
     log_failure(request, error, request._doing)
     request._response_stage = ENDED
     if (stage is ACCEPTED or request._is_cut_short()) and not abort(request._send):
-        raise ResponseAborted
+        raise ResponseAborted from None  # the log has told the story
     return "error"
 
 
@@ -348,7 +348,10 @@ async def _deny(request: WebsocketRequest, result: Any) -> None:
     """Answer the handshake with a response; with ASGI's 403 where the server can send no other."""
     status, headers, data = render(result)
     if "websocket.http.response" not in (request.scope.get("extensions") or {}):
-        return await request._deny(403)
+        if status < 500:
+            return await request._deny(403)
+        request._status = 500
+        raise ResponseAborted from None  # daphne answers what is raised before the handshake with 500
     await request._wait_for_connect()
     if request._gone:
         raise request._gone

@@ -248,7 +248,7 @@ class BaseRequest:
     def client(self) -> tuple[str, int]:
         """The address and port of the peer, a proxy perhaps; `("", 0)` on a unix socket."""
         client = self.scope.get("client")
-        return (client[0], client[1]) if client else ("", 0)
+        return (client[0], int(client[1] or 0)) if client else ("", 0)  # granian has the port as a str
 
     @property
     def state(self) -> dict[str, Any]:
