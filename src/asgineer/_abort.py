@@ -46,6 +46,14 @@ def abort(send: Send) -> bool:
     return False
 
 
+def denies_by_exception(send: Send) -> bool:
+    """Say whether what is raised before `accept` denies the handshake with 500.
+
+    daphne does so, which knows no denial but 403 otherwise.
+    """
+    return _daphne_protocol(send) is not None
+
+
 def close_code(send: Send, code: int) -> int:
     """Return the close code to hand to the server for `code`.
 

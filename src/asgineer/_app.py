@@ -17,7 +17,7 @@ import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from ._abort import abort
+from ._abort import abort, denies_by_exception
 from ._answer import answer_to, deciding_error, log_failure, passes_through
 from ._http import ACCEPTED, ENDED, NEW, REFUSED, WHOLE, HttpRequest, check_chunk
 from ._limits import DEFAULT_LIMITS, Limits
@@ -348,10 +348,10 @@ async def _deny(request: WebsocketRequest, result: Any) -> None:
     """Answer the handshake with a response; with ASGI's 403 where the server can send no other."""
     status, headers, data = render(result)
     if "websocket.http.response" not in (request.scope.get("extensions") or {}):
-        if status < 500:
+        if status < 500 or not denies_by_exception(request._send):
             return await request._deny(403)
         request._status = 500
-        raise ResponseAborted from None  # daphne answers what is raised before the handshake with 500
+        raise ResponseAborted from None
     await request._wait_for_connect()
     if request._gone:
         raise request._gone
