@@ -6,7 +6,8 @@ reload needs, and no lock or thread is copied half-way. Three promises:
 
 - SIGINT or SIGTERM asks every child to end, and waits; a second one kills them and ourselves.
 - A child outlives its parent by no more than its own clean end, also when the parent is killed.
-- A worker that ends before it was ever ready ends all of them; one that dies later is replaced.
+- A worker that cannot start ends all of them; one that dies later is replaced, again and again if
+  need be, while the others go on.
 
 Nothing here knows a server or an app: it is given what to call in the child.
 """
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Target = Callable[..., int]  # called in the child with its arguments and a Ready; returns the exit status
 
 CLEANUP = 5.0  # seconds for a lifespan's cleanup, after the time that handlers have; then SIGKILL
+RETRY = 1.0  # seconds before a worker is started anew after another one in its place could not start
 POLL = 0.5  # seconds between two looks at the files, where watchfiles is not installed
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -143,12 +145,11 @@ class Child:
         """Return what to wait for: the child's end, and until it is ready that it becomes so."""
         return (self.process.sentinel,) if self.is_ready else (self.process.sentinel, self._reader)
 
-    def became_ready(self) -> bool:
-        """Read the child's word; True only once."""
-        if self.is_ready or not self._reader.poll():
-            return False
-        with contextlib.suppress(EOFError):  # it is gone without a word
-            self.is_ready = self._reader.recv()
+    def has_become_ready(self) -> bool:
+        """Tell whether the child ever said that it is ready."""
+        if not self.is_ready and self._reader.poll():
+            with contextlib.suppress(EOFError):  # it is gone without a word
+                self.is_ready = self._reader.recv()
         return self.is_ready
 
     def close(self) -> None:
@@ -201,22 +202,26 @@ def supervise(
         stopping: called here when no more connections are wanted, before the children are asked to end.
     """
     children: list[Child] = []
-    waiting = workers
+    announced = False
     with StopSignal() as stop:
         try:
             while len(children) < workers:
                 children.append(Child(target, args, grace))
             while not stop.is_set():
                 wait([stop.reader, *(news for child in children for news in child.news())])
+                are_ready = [
+                    child.has_become_ready() for child in children
+                ]  # each is read: else wait() spins
+                if not announced and all(are_ready):
+                    announced = True
+                    ready()
                 for index, child in enumerate(children):
-                    if child.became_ready():
-                        waiting -= 1
-                        if waiting == 0:
-                            ready()
                     if child.process.exitcode is None or stop.is_set():
                         continue
-                    if not child.is_ready:
-                        return max(1, child.process.exitcode)
+                    if not child.has_become_ready():
+                        if not announced:
+                            return max(1, child.process.exitcode)
+                        wait([stop.reader], RETRY)
                     children[index] = _replaced(child, target, args, grace)
         finally:
             stopping()
@@ -226,10 +231,9 @@ def supervise(
 
 def _replaced(child: Child, target: Target, args: Sequence[Any], grace: float | None) -> Child:
     """Start another child instead of one that ended; status 0 is an end of its own (a limit of requests)."""
-    if child.process.exitcode:
-        logger.error(
-            "Worker %d ended (status %d), starting another", child.process.pid, child.process.exitcode
-        )
+    process = child.process
+    if process.exitcode:
+        logger.error("Worker %d ended (status %d), starting another", process.pid, process.exitcode)
     child.close()
     return Child(target, args, grace)
 

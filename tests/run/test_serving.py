@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -264,18 +265,35 @@ def test_no_process_outlives_a_main_process_that_was_killed(
     assert program.end(signal.SIGKILL) == -signal.SIGKILL
 
 
-def test_a_worker_that_dies_is_replaced(start: Start, tmp_path: Path) -> None:
-    program = start(write(tmp_path, "main, 'hypercorn', '127.0.0.1:0', workers=2"))
+def test_a_worker_that_dies_is_replaced_also_at_the_second_try(start: Start, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    source = "import os\nif os.path.exists('broken'): raise SystemExit(7)\n" + SCRIPT
+    program = start(write(tmp_path, "main, 'hypercorn', '127.0.0.1:0', workers=2", source))
     address = program.serving()
     worker = int(get(address, "/pid")[1])
-    # A worker of this program, which this test started.
-    import os
-
-    os.kill(worker, signal.SIGKILL)
+    broken.touch()
+    os.kill(worker, signal.SIGKILL)  # a process of this program, which this test started
     program.wait_for(rf"Worker {worker} ended \(status -9\), starting another")
-    program.wait_for("Server is starting up", times=3)
+    program.wait_for(r"Worker \d+ ended \(status 7\), starting another")
     assert get(address)[0] == 200
+    broken.unlink()
+    program.wait_for("Server is starting up", times=3)
     assert program.end() == 0
+
+
+def test_a_worker_that_does_not_end_in_time_is_killed(start: Start, tmp_path: Path) -> None:
+    source = SCRIPT.replace("await asyncio.sleep(600)", "import time; time.sleep(600)")
+    source = source.replace(
+        "import asgineer\n", "import asgineer, asgineer._process as p\np.CLEANUP = 0.1\n", 1
+    )
+    arguments = "main, 'uvicorn', '127.0.0.1:0', workers=2, shutdown_timeout=0.1"
+    program = start(write(tmp_path, arguments, source))
+    host, _, port = program.serving().rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
+        client.sendall(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+        program.wait_for("waiting")
+        assert program.end() == 0
+    assert re.search(r"Process \d+ did not end in time and is killed", program.out)
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "granian"])
