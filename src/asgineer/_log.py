@@ -26,9 +26,8 @@ def _escape_match(match: re.Match[str]) -> str:
 
 def escape(text: str, limit: int = MAX_TEXT) -> str:
     """Return `text` as one printable line of at most `limit` characters and an ellipsis."""
-    if len(text) > limit:
-        text = text[:limit] + "…"
-    return _CONTROLS.sub(_escape_match, text)
+    line = _CONTROLS.sub(_escape_match, text[: limit + 1])
+    return line if len(line) <= limit else line[:limit] + "…"
 
 
 def describe(error: BaseException) -> str:

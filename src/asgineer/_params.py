@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 from .errors import HTTPError
@@ -24,6 +25,8 @@ def param(text: str, type: type[T]) -> T:
         value = msgspec.convert(text, type, strict=False)
     except msgspec.ValidationError:
         raise HTTPError(404) from None
-    if value in (float("inf"), float("-inf")) or value != value:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise HTTPError(404)
+    if hasattr(value, "is_finite") and not value.is_finite():  # a Decimal; to compare "sNaN" would raise
         raise HTTPError(404)
     return value

@@ -88,7 +88,7 @@ class WebsocketRequest(BaseRequest):
         self._check_origin(origins or ())
         await self._wait_for_connect()
         if self._gone:
-            raise DisconnectedError("Cannot accept ws that already disconnected")
+            raise self._too_late("Cannot accept ws that already disconnected")
         self._stage = OPEN
         self._status = 101
         await self._transmit({"type": "websocket.accept", "subprotocol": subprotocol, "headers": raw_headers})

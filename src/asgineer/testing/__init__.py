@@ -1,6 +1,52 @@
-"""What tests of an application stand on.
+"""Test an application: clients that speak with it in this process, and real servers in child processes.
 
-`_inprocess` plays the server inside this process, `_process` runs a real one in a child
-process, `_loopthread` lets plain functions drive an event loop. The public names of today
-are those of `asgineer.testutils`.
+    from asgineer.testing import TestClient
+
+    def test_page():
+        with TestClient(main) as client:
+            assert client.get("/").status_code == 200
+
+`AsyncTestClient` and `TestClient` are httpx2's clients, so they need that package; it is
+imported when one of the names is first asked for. `_inprocess` plays the server inside this
+process, `_process` runs a real one, `_loopthread` lets plain functions drive an event loop.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._client import AsyncTestClient, TestClient
+    from ._events import AsyncEvents, Events
+    from ._socket import AsyncWebsocket, Websocket
+    from ._wire import WebsocketClosed, WebsocketDenied
+
+__all__ = [
+    "AsyncEvents",
+    "AsyncTestClient",
+    "AsyncWebsocket",
+    "Events",
+    "TestClient",
+    "Websocket",
+    "WebsocketClosed",
+    "WebsocketDenied",
+]
+
+_HOMES = {
+    "AsyncEvents": "_events",
+    "AsyncTestClient": "_client",
+    "AsyncWebsocket": "_socket",
+    "Events": "_events",
+    "TestClient": "_client",
+    "Websocket": "_socket",
+    "WebsocketClosed": "_wire",
+    "WebsocketDenied": "_wire",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    return getattr(module, name)

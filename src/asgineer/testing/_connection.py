@@ -62,6 +62,10 @@ class Connection(ABC):
         """Close the connection from the client's side, at any time."""
 
     @abstractmethod
+    def stall(self) -> None:
+        """Take nothing more off the connection: the app's next send waits until the client leaves."""
+
+    @abstractmethod
     async def receive(self) -> Any:
         """Return the next message of the client's; the `receive` that the app sees."""
 

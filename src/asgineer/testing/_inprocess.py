@@ -39,6 +39,10 @@ class InProcessServer:
     async def __aexit__(self, *args: object) -> None:
         await self._lifespan.shutdown()
 
+    def at(self, place: Place) -> InProcessServer:
+        """Return the same server at another place."""
+        return InProcessServer(self.app, place, after_body=self._after_body)
+
     def exchange(self, method: str, target: str, headers: HeaderItems = ()) -> HttpExchange:
         """Return a connection with one request on it, to be entered with `async with`."""
         scope = http_scope(method, target, headers, self.place)

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -49,6 +49,14 @@ class LoopThread:
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+    def run(self, function: Callable[[], object]) -> None:
+        """Call `function` in the loop, and return when it has returned."""
+
+        async def run() -> None:
+            function()
+
+        self.call(run())
 
     def stop(self) -> None:
         """Cancel what still runs, close the loop, and end the thread. A second call does nothing."""

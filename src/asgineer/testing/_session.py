@@ -96,6 +96,10 @@ class WebsocketSession(Connection):
         """Drop the connection without a close frame, as a client does that lost its network."""
         self._leave(1006, "")
 
+    def stall(self) -> None:
+        """Take nothing more off the connection, as a client does that is stopped."""
+        self._outgoing.stall()
+
     def _leave(self, code: int, reason: str) -> None:
         if self._closed is None:
             self._end(code, reason)

@@ -56,6 +56,13 @@ class WebsocketDenied(ConnectionError):
         self.headers = headers
         self.body = body
 
+    @property
+    def response(self) -> Any:
+        """The denial as an `httpx2.Response`."""
+        import httpx2
+
+        return httpx2.Response(self.status, headers=self.headers, content=self.body)
+
     def __str__(self) -> str:
         return f"websocket handshake answered with {self.status}"
 
