@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,8 @@ from .driver import Websocket, ask_ws, converse_ws, drain, errors, run, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from asgineer._request import Message, Receive, Scope, Send
 
     from .driver import App
 
@@ -183,6 +186,35 @@ def test_a_handler_that_ends_before_accept_denies(
     assert poor.sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
 
 
+class DaphneServer:
+    """As daphne: it hands out a partial of this, and knows no denial but 403 and an exception."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+
+    async def handle_reply(self, protocol: object, message: Message) -> None:
+        await self.send(message)
+
+
+DaphneServer.__module__ = "daphne.server"
+
+
+@pytest.mark.parametrize(("result", "raised"), [(ValueError("x"), True), (42, True), (HTTPError(404), False)])
+def test_a_denial_with_500_on_daphne(result: Any, raised: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def work(request: WebsocketRequest) -> Any:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await app_of(work)(scope, receive, functools.partial(DaphneServer(send).handle_reply, object()))
+
+    socket = run(converse_ws(app))
+    assert (socket.sent == []) is raised
+    assert (type(socket.error).__name__ == "ResponseAborted") is raised
+    assert len(errors(caplog)) == raised
+
+
 def test_a_denial_has_the_headers_of_the_response() -> None:
     async def work(request: WebsocketRequest) -> Any:
         raise HTTPError(401, headers={"www-authenticate": "Basic"})
@@ -241,7 +273,7 @@ def test_close_before_accept_denies_with_403(denial: bool) -> None:
 
 
 @pytest.mark.parametrize("denial", [True, False])
-@pytest.mark.parametrize("result", [None, (404, {}, "x"), HTTPError(404), ValueError("x")])
+@pytest.mark.parametrize("result", [None, (404, {}, "x"), HTTPError(404)])
 def test_a_client_that_left_before_the_answer_gets_none(result: Any, denial: bool) -> None:
     async def work(request: WebsocketRequest) -> Any:
         if isinstance(result, Exception):

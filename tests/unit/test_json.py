@@ -1,0 +1,159 @@
+"""JSON both ways: what goes out as what, and what is refused coming in."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+
+from asgineer import BadRequest
+from asgineer._json import decode, encode
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    why: Any = None
+
+
+class Struct(msgspec.Struct):
+    x: int
+
+
+class Model:
+    def model_dump_json(self) -> str:
+        return '{"m": 1}'
+
+
+class Safe(str):
+    def __str__(self) -> str:
+        raise AssertionError("not to be asked")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({}, "{}"),
+        ([], "[]"),
+        ({"a": [1, 2.5, None, True, "é"]}, '{"a":[1,2.5,null,true,"é"]}'),
+        ((1, 2), "[1,2]"),
+        ({1}, "[1]"),
+        ([2**64, 10**30], "[18446744073709551616,1000000000000000000000000000000]"),
+        ({1: "int key"}, '{"1":"int key"}'),
+        ({"x": float("nan"), "y": float("inf"), "z": -float("inf")}, '{"x":null,"y":null,"z":null}'),
+        (b"\x00\xff", '"AP8="'),
+        (datetime.date(2026, 11, 22), '"2026-11-22"'),
+        (uuid.UUID(int=0), '"00000000-0000-0000-0000-000000000000"'),
+        (decimal.Decimal("1.10"), '"1.10"'),
+        (Color.RED, '"red"'),
+        (Point(1), '{"x":1,"why":null}'),
+        ([Point(1, Struct(2))], '[{"x":1,"why":{"x":2}}]'),
+        (Model(), '{"m": 1}'),
+        ({"deep": [Model()]}, '{"deep":[{"m": 1}]}'),
+        (Safe("<b>"), '"<b>"'),
+        ({"a": Safe("<b>")}, '{"a":"<b>"}'),
+    ],
+)
+def test_encode(value: Any, text: str) -> None:
+    assert encode(value).decode() == text
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+CYCLE: dict[str, Any] = {}
+CYCLE["self"] = CYCLE
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (object(), TypeError),
+        ({"a": object()}, TypeError),
+        ({(1, 2): 3}, TypeError),
+        ({None: 1}, TypeError),
+        ({True: 1}, TypeError),
+        (lambda: None, TypeError),
+        (CYCLE, ValueError),
+        (nested(1_000_000), ValueError),
+        ({"a": "\ud800"}, ValueError),
+        ([10**5000], ValueError),
+    ],
+)
+def test_encode_what_has_no_form(value: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="Could not JSON encode") as caught:
+        encode(value)
+    assert len(str(caught.value)) < 300
+
+
+def test_an_error_of_the_objects_own_comes_through() -> None:
+    class Broken:
+        def model_dump_json(self) -> str:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        encode(Broken())
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b"{}", {}),
+        (b' [1, 2.5, null, true, "\xc3\xa9"] \n', [1, 2.5, None, True, "é"]),
+        (b'"\\u00e9\\ud83d\\udc0d"', "é🐍"),
+        (b"12345678901234567890123", 12345678901234567890123),
+        (b'{"a":1,"a":2}', {"a": 2}),
+    ],
+)
+def test_decode(data: bytes, value: Any) -> None:
+    assert decode(data) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "Empty body, expected JSON"),
+        (b" ", "Body is not valid JSON"),
+        (b"{", "Body is not valid JSON"),
+        (b'{"a":', "Body is not valid JSON"),
+        (b"{}{}", "Body is not valid JSON"),
+        (b"{} x", "Body is not valid JSON"),
+        (b"{'a': 1}", "Body is not valid JSON"),
+        (b"[1,]", "Body is not valid JSON"),
+        (b"NaN", "Body is not valid JSON"),
+        (b"Infinity", "Body is not valid JSON"),
+        (b"-Infinity", "Body is not valid JSON"),
+        (b"1e999", "Body is not valid JSON"),
+        (b"[-1e999]", "Body is not valid JSON"),
+        (b"1" * 5000, "Body is not valid JSON"),
+        (b"01", "Body is not valid JSON"),
+        (b'"\\ud800"', "Body is not valid JSON"),
+        (b'"\xed\xa0\x80"', "Body is not valid JSON"),
+        (b'"\xff"', "Body is not valid JSON"),
+        (b'"\n"', "Body is not valid JSON"),
+        ('"é"'.encode("latin-1"), "Body is not valid JSON"),
+        ("{}".encode("utf-16"), "Body is not valid JSON"),
+        ("{}".encode("utf-8-sig"), "Body is not valid JSON"),
+        (b"[" * 100_000, "JSON is nested too deep"),
+        (b'{"a":' * 100_000, "JSON is nested too deep"),
+        (b"[" * 100_000 + b"]" * 100_000, "JSON is nested too deep"),
+    ],
+)
+def test_decode_what_is_none(data: bytes, text: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode(data)
+    assert (caught.value.status, caught.value.body) == (400, text)
