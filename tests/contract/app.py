@@ -423,7 +423,7 @@ async def about(request: HttpRequest) -> Any:
         "method": request.method,
         "verb": request.verb,
         "path": request.path,
-        "raw_path": request.raw_path,
+        "raw_path": request.raw_path.decode("ascii"),
         "root_path": request.root_path,
         "parts": list(request.parts),
         "parts_type": type(request.parts).__name__,
@@ -533,7 +533,14 @@ async def wake_early(request: HttpRequest) -> Any:
 
 
 async def gzip(request: HttpRequest) -> Any:
-    return "compress me " * 1000 if request.parts[1] == "whole" else stream_of(*["piece "] * 1000)
+    match request.parts[1]:
+        case "whole":
+            return "compress me " * 1000
+        case "stream":
+            return stream_of(*["piece "] * 1000)
+        case "fails-later":
+            return failing_stream(1000)
+    raise HTTPError(404)
 
 
 async def cors(request: HttpRequest) -> Any:
