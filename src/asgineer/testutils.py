@@ -14,10 +14,8 @@ stand on `asgineer.testing`; nothing here drives an app or starts a process by i
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import json
+import importlib
 import re
-import sys
 import weakref
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
@@ -27,7 +25,8 @@ from .testing import _serve
 from .testing._capture import Output, captured, current_output
 from .testing._inprocess import InProcessServer
 from .testing._loopthread import LoopThread
-from .testing._process import ServerProcess, free_port
+from .testing._process import free_port
+from .testing._runserver import RunningServer, start_server
 from .testing._scope import Place
 from .testing._wire import WebsocketClosed, WebsocketDenied
 
@@ -306,43 +305,24 @@ class ProcessTestServer(_TestServer):
         self._server_name = server
         self._options = options
         self._bind = f"127.0.0.1:{port}"
-        self._process: ServerProcess | None = None
+        self._running: RunningServer | None = None
 
     def __enter__(self) -> Self:
         self.log(f"Starting {self._server_name} at {self.url}")
-        self._process = self._start()
+        self._running = start_server(self._given, self._server_name, self._bind, self._options)
         try:
-            self._process.wait_until_ready()
+            self._running.process.wait_until_ready()
         except BaseException:
-            self._process.stop()
+            self._running.stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            status = self._process.stop()
+        if self._running is not None:
+            status = self._running.stop()
             self.log(f"Stopped {self._server_name}, status {status}")
-
-    def _start(self) -> ServerProcess:
-        host, _, port = self._bind.rpartition(":")
-        address = (host, int(port))
-        target = _import_string(self._given)
-        if target is not None:
-            job = {
-                "target": target,
-                "server": self._server_name,
-                "bind": self._bind,
-                "options": self._options,
-                "path": sys.path,
-            }
-            with contextlib.suppress(TypeError):  # options that aren't plain data
-                command = [sys.executable, "-m", "asgineer.testing._serve", json.dumps(job)]
-                return ServerProcess.command(command, address)
-        return ServerProcess.fork(
-            lambda: _serve.serve(self._given, self._server_name, self._bind, self._options), address
-        )
 
     def request(
         self, method: str, path: str, data: Data = None, headers: Mapping[str, str] | None = None
@@ -400,7 +380,7 @@ class ProcessTestServer(_TestServer):
             raise WebsocketDenied(answer.status_code, fields, bytes(answer.body or b"")) from None
 
     def _output_lines(self) -> list[str]:
-        return [] if self._process is None else self._process.lines
+        return [] if self._running is None else self._running.process.lines
 
 
 class _ProcessWebsocket(WebsocketClient):
@@ -437,22 +417,6 @@ def _import_client(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise ImportError(f"ProcessTestServer needs the package {name!r}; `pip install {name}`") from None
-
-
-def _import_string(app: Any) -> str | None:
-    """Return "module:name" if a new process can import `app` by it."""
-    module_name = getattr(app, "__module__", None) or ""
-    module = sys.modules.get(module_name)
-    if module is None or module_name == "__main__":
-        return None
-    try:
-        found = importlib.util.find_spec(module_name)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    if found is None or found.origin != getattr(module, "__file__", None):
-        return None
-    names = (name for name, value in vars(module).items() if value is app)
-    return next((f"{module_name}:{name}" for name in names), None)
 
 
 # ---- what both need --------------------------------------------------------------------------

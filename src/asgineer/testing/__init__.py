@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._client import AsyncTestClient, TestClient
     from ._events import AsyncEvents, Events
+    from ._runserver import RunningServer, run_server
     from ._socket import AsyncWebsocket, Websocket
     from ._wire import WebsocketClosed, WebsocketDenied
 
@@ -27,10 +28,12 @@ __all__ = [
     "AsyncTestClient",
     "AsyncWebsocket",
     "Events",
+    "RunningServer",
     "TestClient",
     "Websocket",
     "WebsocketClosed",
     "WebsocketDenied",
+    "run_server",
 ]
 
 _HOMES = {
@@ -38,10 +41,12 @@ _HOMES = {
     "AsyncTestClient": "_client",
     "AsyncWebsocket": "_socket",
     "Events": "_events",
+    "RunningServer": "_runserver",
     "TestClient": "_client",
     "Websocket": "_socket",
     "WebsocketClosed": "_wire",
     "WebsocketDenied": "_wire",
+    "run_server": "_runserver",
 }
 
 

@@ -125,7 +125,12 @@ class ServerProcess:
             time.sleep(POLL)
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> int:
-        """Send SIGTERM, after `timeout` seconds SIGKILL, and return the exit status."""
+        """Send SIGTERM, after `timeout` seconds SIGKILL, and return the exit status.
+
+        A second call only returns it: the process id may be another's by then.
+        """
+        if self._output.closed:
+            return self.status or 0
         if self.status is None:
             os.kill(self.pid, signal.SIGTERM)
         deadline = time.monotonic() + timeout

@@ -207,8 +207,12 @@ class _AsyncBody(httpx2.AsyncByteStream):
                 yield piece
             return
         pieces = iter(self._stream)
-        while (piece := await asyncio.to_thread(lambda: next(pieces, None))) is not None:
-            yield piece
+
+        def read() -> bytes | None:
+            return next(pieces, None)
+
+        while (read_in_thread := await asyncio.to_thread(read)) is not None:
+            yield read_in_thread
 
 
 class _SyncStream(httpx2.SyncByteStream):
