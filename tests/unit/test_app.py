@@ -945,6 +945,22 @@ def test_done_of_a_denied_websocket(error: Exception, denial: bool, status: int,
     assert (calls[0][1], calls[0][4]) == (status, outcome)
 
 
+def test_the_access_log_is_asked_for_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("ASGINEER_ACCESS_LOG", "1")
+    calls: list[Any] = []
+    app = returning("x", done=lambda *report: calls.append(report))
+    monkeypatch.delenv("ASGINEER_ACCESS_LOG")
+    ask(app, "/a")
+    ask(returning("x"), "/b")
+    lines = [record.getMessage() for record in caplog.records if record.name == "asgineer.access"]
+    assert len(lines) == 1
+    assert lines[0].startswith('127.0.0.1 "GET /a HTTP/1.1" 200 1 ')
+    assert len(calls) == 1
+
+
 # Lifespan, and scopes of other kinds
 
 

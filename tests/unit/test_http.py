@@ -226,6 +226,41 @@ def test_after_body_too_large_own_errors_stand(status: int) -> None:
     assert (answer.status, answer.text) == (status, "mine")
 
 
+def test_after_body_too_large_no_redirect_by_an_error() -> None:
+    async def work(request: HttpRequest) -> Any:
+        try:
+            await request.get_body(1)
+        except HTTPError:
+            raise HTTPError(303, headers={"location": "/thanks"}) from None
+
+    answer = ask(app_of(work), body=b"xx")
+    assert (answer.status, answer.text) == (413, "Request body too large")
+
+
+def test_after_body_too_large_own_stream_stands() -> None:
+    async def stream() -> AsyncIterator[str]:
+        yield "mine"
+
+    async def work(request: HttpRequest) -> Any:
+        try:
+            await request.get_body(1)
+        except HTTPError:
+            return 400, {}, stream()
+
+    answer = ask(app_of(work), body=b"xx")
+    assert (answer.status, answer.text) == (400, "mine")
+
+
+def test_body_too_large_after_accept_aborts(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(request: HttpRequest) -> None:
+        await request.accept(200)
+        await request.get_body(1)
+
+    exchange = run(converse(app_of(work), body=b"xx"))
+    assert (exchange.status, exchange.complete) == (200, False)
+    assert "BodyTooLarge in request handler" in errors(caplog)[0]
+
+
 def test_after_body_too_large_no_stream_below_400() -> None:
     async def stream() -> AsyncIterator[str]:
         yield "fine"
@@ -647,6 +682,27 @@ def test_stream_keeps_status_and_headers() -> None:
     assert (answer.status, answer.headers) == (201, {"content-type": "a/b", "x-c": "d"})
 
 
+def test_stream_that_has_no_aclose() -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.items = iter(["a", "b"])
+
+        def __aiter__(self) -> Plain:
+            return self
+
+        async def __anext__(self) -> str:
+            for item in self.items:
+                return item
+            raise StopAsyncIteration
+
+    assert ask(streaming(Plain())).text == "ab"
+    assert ask(streaming(Plain()), method="HEAD").text == ""
+
+
+def test_stream_of_bytes_like_chunks() -> None:
+    assert ask(streaming(Stream(b"a", bytearray(b"b"), memoryview(b"c")))).text == "abc"
+
+
 def test_stream_of_an_async_generator_and_of_an_object_with_aiter() -> None:
     async def generate() -> AsyncIterator[str]:
         yield "a"
@@ -794,6 +850,44 @@ def test_a_stream_with_a_status_that_has_no_body(status: int, caplog: pytest.Log
 
 
 # The client leaves while we send
+
+
+def test_a_group_of_disconnects_after_the_start_is_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(request: HttpRequest) -> None:
+        await request.accept(200)
+        raise ExceptionGroup("tasks", [DisconnectedError(), DisconnectedError()])
+
+    exchange = run(converse(app_of(work)))
+    assert (exchange.error, exchange.complete) == (None, False)
+    assert not caplog.records
+
+
+def test_a_handler_that_sends_in_a_loop_learns_that_the_client_left() -> None:
+    """Servers' send returns at once, also when the client is gone: only the listener can tell."""
+
+    async def main() -> None:
+        left = asyncio.Event()
+        sent = 0
+
+        async def receive() -> Message:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            nonlocal sent
+            sent += 1
+            if sent == 100:
+                left.set()
+
+        async def work(request: HttpRequest) -> None:
+            await request.accept(200)
+            while True:
+                await request.send(b"x")
+
+        await app_of(work)(Http(app_of(work)).scope, receive, send)
+        assert sent < 1000
+
+    run(main())
 
 
 def test_send_after_the_client_left_raises(caplog: pytest.LogCaptureFixture) -> None:
@@ -1052,6 +1146,38 @@ def test_sleep_keeps_the_unread_body(clock: FakeClock) -> None:
         exchange.feed(b"3", more=False)
         await exchange.finish()
         assert exchange.body == b"1|2|3"
+
+    run(main())
+
+
+def test_body_that_ends_while_a_sleeping_request_reads(clock: FakeClock) -> None:
+    async def main() -> None:
+        async def work(request: HttpRequest) -> Any:
+            await request.sleep_while_connected(1)  # the last piece comes meanwhile
+            return [await request.sleep_while_connected(1), (await request.get_body()).decode()]
+
+        exchange = Http(app_of(work), body=b"whole")
+        exchange.start()
+        await clock.advance(1)
+        await clock.advance(1)
+        await exchange.finish()
+        assert exchange.text == '[false,"whole"]'
+
+    run(main())
+
+
+def test_a_client_that_leaves_as_the_time_is_over(clock: FakeClock) -> None:
+    async def main() -> None:
+        app, _, ends = sleeping()
+        exchange = Http(app)
+        exchange.start()
+        await settle()
+        due = clock.timers[0][1]
+        exchange.leave()
+        await settle()
+        due()  # too late, and no error
+        await exchange.finish()
+        assert ends == [DisconnectedError]
 
     run(main())
 
