@@ -13,6 +13,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 from . import __version__, _run
+from ._load import BadArgument, StartError, without_our_frames
+from ._servers import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     try:
         _serve(options)
-    except _run.StartError as error:
+    except StartError as error:
         print(f"asgineer: {error}", file=sys.stderr)
         return USAGE_ERROR
     except Exception as error:
-        error.__traceback__ = _run.without_our_frames(error.__traceback__)
+        error.__traceback__ = without_our_frames(error.__traceback__)
         traceback.print_exception(error)
         return 1
     return 0
@@ -63,7 +65,7 @@ def _serve(options: argparse.Namespace) -> None:
 def _workers_from(environment: Mapping[str, str]) -> int:
     text = environment.get("WEB_CONCURRENCY") or "1"
     if not text.isdecimal():
-        raise _run.BadArgument(f"WEB_CONCURRENCY must be a whole number above 0, not {text!r}")
+        raise BadArgument(f"WEB_CONCURRENCY must be a whole number above 0, not {text!r}")
     return int(text)
 
 
@@ -76,7 +78,7 @@ def _make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     run = commands.add_parser("run", help="serve an app", description="Serve an app until Ctrl+C.")
     run.add_argument("app", help="example.py:main, or package.module:main")
-    run.add_argument("--server", metavar="NAME", help=f"{', '.join(_run.SERVERS)} (the first one installed)")
+    run.add_argument("--server", metavar="NAME", help=f"{', '.join(SERVERS)} (the first one installed)")
     run.add_argument("--bind", default=bind, help="host:port, [::1]:8080, :8080 or unix:/path (%(default)s)")
     run.add_argument("--workers", type=int, metavar="N", help="processes that serve ($WEB_CONCURRENCY or 1)")
     run.add_argument("--reload", action="store_true", help="start anew when a Python file changes")
@@ -96,12 +98,12 @@ def module_path(app: str) -> str:
     """
     source, _, name = app.rpartition(":")
     if not source or not name:
-        raise _run.BadArgument(f"Give the name of the app too: {app.rstrip(':')}:main")
+        raise BadArgument(f"Give the name of the app too: {app.rstrip(':')}:main")
     if not source.endswith(".py") and os.sep not in source:
         return app
     file = os.path.abspath(source)
     if not os.path.isfile(file):
-        raise _run.BadArgument(f"There is no file {source}")
+        raise BadArgument(f"There is no file {source}")
     folder, module = os.path.split(file.removesuffix(".py"))
     parts = [module]
     while os.path.isfile(os.path.join(folder, "__init__.py")):
@@ -119,7 +121,7 @@ def _check_free(module: str, folder: str, source: str) -> None:
     spec = find_spec(module) if module.isidentifier() else None
     origin = spec.origin if spec is not None else None
     if origin is None or not os.path.abspath(origin).startswith(os.path.join(folder, "")):
-        raise _run.BadArgument(f"{source} cannot be imported as {module!r}: give it another name")
+        raise BadArgument(f"{source} cannot be imported as {module!r}: give it another name")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 UNIX_SOCKET_MODE = 0o666  # as uvicorn and Twisted do: the proxy in front often is another user
 
@@ -64,7 +64,7 @@ def parse_bind(text: str) -> Bind:
 
 
 @contextlib.contextmanager
-def bound(bind: Bind, *, keep: bool) -> Iterator[tuple[Bind, tuple[socket.socket, ...]]]:
+def bound(bind: Bind, *, keep: bool) -> Generator[tuple[Bind, tuple[socket.socket, ...]]]:
     """Bind the sockets for `bind`, and clean up at the end: sockets closed, a unix socket's file removed.
 
     Args:

@@ -7,20 +7,16 @@ import importlib.metadata
 import logging
 import logging.config
 import os
-import signal
 import socket
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import asgineer
-from asgineer import _log, _process, _run
+from asgineer import _load, _process, _run, _servers
 from asgineer._bind import Bind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -31,10 +27,6 @@ async def main(request: asgineer.HttpRequest) -> str:
 
 async def handler(request: asgineer.HttpRequest) -> str:
     return "hello"
-
-
-async def plain(scope: Any, receive: Any, send: Any) -> None:
-    pass
 
 
 class Plain:
@@ -51,16 +43,16 @@ instance = Plain()
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> list[_run.Job]:
+def start(monkeypatch: pytest.MonkeyPatch) -> list[_servers.Job]:
     """Note the jobs that run() would start, instead of starting them."""
-    jobs: list[_run.Job] = []
+    jobs: list[_servers.Job] = []
 
-    def note(job: _run.Job, ready: Any) -> int:
+    def note(job: _servers.Job, ready: Any) -> int:
         jobs.append(job)
         return 0
 
-    for server in _run.SERVERS:
-        monkeypatch.setitem(_run._STARTERS, server, note)
+    for server in _servers.SERVERS:
+        monkeypatch.setitem(_servers.STARTERS, server, note)
     return jobs
 
 
@@ -82,14 +74,14 @@ def start(monkeypatch: pytest.MonkeyPatch) -> list[_run.Job]:
         ((instance, "daphne"), instance, "daphne"),
     ],
 )
-def test_both_orders(arguments: tuple[Any, ...], app: Any, server: str, start: list[_run.Job]) -> None:
+def test_both_orders(arguments: tuple[Any, ...], app: Any, server: str, start: list[_servers.Job]) -> None:
     options: dict[str, Any] = {"bind": "127.0.0.1:0"}
     asgineer.run(*arguments, **options)
     [job] = start
     assert (job.app, job.server) == (app, server)
 
 
-def test_the_bind_may_be_the_third_argument(start: list[_run.Job]) -> None:
+def test_the_bind_may_be_the_third_argument(start: list[_servers.Job]) -> None:
     asgineer.run("daphne", main, "127.0.0.1:0")
     asgineer.run(main, "uvicorn", "127.0.0.1:0")
     daphne, uvicorn = start
@@ -150,16 +142,19 @@ def test_what_means_nothing_is_told(
     with pytest.raises(error) as caught:
         asgineer.run(*arguments, **options)
     assert text in str(caught.value)
-    assert isinstance(caught.value, _run.StartError)
+    assert isinstance(caught.value, _load.StartError)
 
 
-@pytest.mark.parametrize("level", ["INFO", "info", logging.INFO])
-def test_log_level_in_every_form(level: str | int, start: list[_run.Job]) -> None:
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [("INFO", "info"), ("info", "info"), (logging.INFO, "info"), ("warn", "warning"), ("FATAL", "critical")],
+)
+def test_log_level_in_every_form(level: str | int, name: str, start: list[_servers.Job]) -> None:
     asgineer.run(main, bind="127.0.0.1:0", log_level=level)
-    assert start[0].log_level == "info"
+    assert start[0].log_level == name
 
 
-def test_other_keywords_are_the_servers(start: list[_run.Job]) -> None:
+def test_other_keywords_are_the_servers(start: list[_servers.Job]) -> None:
     asgineer.run(main, "uvicorn", "127.0.0.1:0", root_path="/sub", backlog=5)
     assert start[0].options == {"root_path": "/sub", "backlog": 5}
 
@@ -192,121 +187,10 @@ def test_without_a_distribution_the_server_itself_is_named(monkeypatch: pytest.M
     assert _run.install_command("daphne") == "pip install daphne"
 
 
-# The name of an app
-
-
-def test_import_string_is_the_global_whose_value_is_the_app() -> None:
-    assert _run.import_string(main) == f"{__name__}:main"
-    assert _run.import_string(plain) == f"{__name__}:plain"
-    assert _run.import_string(instance) == f"{__name__}:instance"
-    assert _run.import_string("some.module:app") == "some.module:app"
-
-
-def test_import_string_knows_the_script_that_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        pass
-
-    script = types.ModuleType("__main__")
-    script.app = app  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "__main__", script)
-    app.__module__ = "__main__"
-    file = tmp_path / "example.py"
-    file.touch()
-    script.__file__ = str(file)
-    assert _run.import_string(app) == "__main__:app"
-    script.__file__ = "<stdin>"
-    with pytest.raises(ValueError, match='cannot be found by another process.*"module:name"'):
-        _run.import_string(app)
-    for name, result in (
-        ("mysite.web", "__main__"),
-        ("mysite.__main__", "mysite.__main__"),
-        ("__main__", None),
-    ):
-        script.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        assert _run._importable_name(script) == result
-
-
 @pytest.mark.parametrize("options", [{"workers": 2}, {"reload": True}])
 def test_an_app_without_a_name_cannot_be_served_by_other_processes(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cannot be found by another process"):
         asgineer.run(Plain(), "uvicorn", "127.0.0.1:0", **options)
-
-
-@pytest.fixture
-def by_hand() -> Iterator[str]:
-    """The name of an app in a module that has no file and no finder."""
-    module = types.ModuleType("made_by_hand")
-    module.app = Plain()  # type: ignore[attr-defined]
-    sys.modules["made_by_hand"] = module
-    yield "made_by_hand:app"
-    del sys.modules["made_by_hand"]
-
-
-def test_granian_gets_what_has_no_name_as_a_copy(by_hand: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import multiprocessing
-
-    app = _run.load_app(by_hand)
-    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "fork")
-    assert _run._for_granian(app) is app
-    assert _run._for_granian(by_hand) is app
-    assert _run._for_granian(main) == f"{__name__}:main"
-    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "forkserver")
-    with pytest.raises(ValueError, match="cannot be found by another process"):
-        _run._for_granian(app)
-
-
-# Importing
-
-
-def test_an_app_that_imports_what_is_missing_tells_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "needy.py").write_text("import something_that_is_missing\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="something_that_is_missing") as caught:
-        asgineer.run("needy:main", bind="127.0.0.1:0")
-    assert not isinstance(caught.value, _run.StartError)
-    first = _run.without_our_frames(caught.value.__traceback__)
-    assert first is not None
-    assert first.tb_next is not None
-    assert _run.without_our_frames(None) is None
-
-
-def test_a_wrong_name_suggests_the_apps_of_the_module() -> None:
-    with pytest.raises(ImportError, match=r"There is no 'mein' in .*; did you mean main\?"):
-        _run.load_app(f"{__name__}:mein")
-
-
-def test_a_program_that_runs_itself_when_it_is_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "unguarded.py").write_text("import asgineer\nasgineer.run('other:app')\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="run.. was called while the program is imported"):
-        asgineer.run("unguarded:main", bind="127.0.0.1:0")
-    assert not _run._importing
-
-
-def test_a_worker_tells_what_could_not_be_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "broken.py").write_text("1 / 0\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    job = _run.Job(app="broken:main", server="uvicorn", bind=Bind("127.0.0.1", 0), in_child=True)
-    with pytest.raises(SystemExit) as caught:
-        _run._loaded(job)
-    assert caught.value.code == _run.START_FAILED
-    assert "The app broken:main could not be imported" in caplog.text
-    with pytest.raises(SystemExit):
-        _run._load_or_exit(f"{__name__}:handler")
-    assert "handler is a handler, not an ASGI app" in caplog.text
-
-
-def test_the_access_log_is_put_around_what_is_loaded() -> None:
-    job = _run.Job(app=plain, server="uvicorn", bind=Bind("127.0.0.1", 0))
-    assert _run._loaded(job) is plain
-    job = _run.Job(app=f"{__name__}:plain", server="uvicorn", bind=Bind("127.0.0.1", 0), access_log=True)
-    assert _run._loaded(job).app is plain
 
 
 # What is around a server
@@ -324,18 +208,18 @@ def test_debug_is_in_the_environment_meanwhile(
         monkeypatch.setenv("ASGINEER_DEBUG", before)
     seen: list[str | None] = []
 
-    def look(job: _run.Job, ready: Any) -> int:
+    def look(job: _servers.Job, ready: Any) -> int:
         seen.append(os.environ.get("ASGINEER_DEBUG"))
         return 0
 
-    monkeypatch.setitem(_run._STARTERS, "uvicorn", look)
+    monkeypatch.setitem(_servers.STARTERS, "uvicorn", look)
     asgineer.run(main, "uvicorn", "127.0.0.1:0", debug=debug)
     assert seen == [during]
     assert os.environ.get("ASGINEER_DEBUG") == before
 
 
 def test_the_status_of_a_failed_start_is_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_run._STARTERS, "uvicorn", lambda job, ready: 3)
+    monkeypatch.setitem(_servers.STARTERS, "uvicorn", lambda job, ready: 3)
     with pytest.raises(SystemExit) as caught:
         asgineer.run(main, "uvicorn", "127.0.0.1:0")
     assert caught.value.code == 3
@@ -353,20 +237,8 @@ def test_the_line_that_says_where_it_serves(
     options: dict[str, Any], scheme: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "asgineer"):
-        _run._announce(_run.Job(app=main, server="uvicorn", bind=Bind("", 80), options=options))
+        _run._announce(_servers.Job(app=main, server="uvicorn", bind=Bind("", 80), options=options))
     assert caplog.messages == [f"Serving {scheme}://localhost:80 with uvicorn"]
-
-
-@pytest.mark.parametrize(
-    ("bind", "endpoint"),
-    [
-        (Bind("127.0.0.1", 80), "tcp:port=80:interface=127.0.0.1"),
-        (Bind("::1", 80), r"tcp:port=80:interface=\:\:1"),
-        (Bind(path="/a:b\\c.sock"), r"unix:/a\:b\\c.sock:lockfile=0"),
-    ],
-)
-def test_endpoints_as_twisted_writes_them(bind: Bind, endpoint: str) -> None:
-    assert _run._endpoint(bind) == endpoint
 
 
 def test_the_folder_that_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,32 +269,3 @@ def test_reload_dirs_may_be_one_or_several(monkeypatch: pytest.MonkeyPatch) -> N
     for given in ("src", ["src", "other"]):
         asgineer.run(main, "uvicorn", "127.0.0.1:0", reload=True, reload_dirs=given, shutdown_timeout=3)
     assert seen == [(["src"], 3), (["src", "other"], 3)]
-
-
-def test_the_log_of_a_server_goes_where_ours_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    handler = logging.NullHandler()
-    monkeypatch.setattr(_log.logger, "handlers", [handler])
-    assert _run.server_handler() is handler
-    logger = logging.getLogger("a.server")
-    _run._use_our_handler("a.server", "error")
-    assert (logger.handlers, logger.level, logger.propagate) == ([handler], logging.ERROR, False)
-    logging.config.dictConfig(_run._log_config("b.server", "info"))
-    logger = logging.getLogger("b.server")
-    assert (logger.handlers, logger.level, logger.propagate) == ([handler], logging.INFO, False)
-
-
-def test_the_programs_own_handler_of_sigterm_is_left_to_it() -> None:
-    server: Any = types.SimpleNamespace(should_exit=True)
-
-    def own(signum: int, frame: Any) -> None:
-        raise AssertionError
-
-    before = signal.signal(signal.SIGTERM, own)
-    default = signal.getsignal(signal.SIGINT)
-    try:
-        with _run._end_by_return(server):
-            assert signal.getsignal(signal.SIGTERM) is own
-            signal.raise_signal(signal.SIGINT)  # swallowed: the server is ending
-        assert signal.getsignal(signal.SIGINT) is default
-    finally:
-        signal.signal(signal.SIGTERM, before)

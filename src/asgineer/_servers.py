@@ -1,0 +1,323 @@
+"""The servers: a table of starters, one short function for each.
+
+A starter knows its server's names for our options and nothing else. What all of them get: the
+sockets or the address to listen on; quiet logs, to where ours go; their own reading of
+X-Forwarded-* off (whoever can reach the port could forge them); no access log of their own.
+Arguments are read in `_run`, processes live in `_process`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from . import _load, _log
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Generator, Mapping
+    from types import FrameType
+
+    import uvicorn
+
+    from ._bind import Bind
+
+    Ready = Callable[[], None]
+
+SERVERS = ("uvicorn", "granian", "hypercorn", "daphne")  # in this order, when none is named
+TAKE_SOCKETS = ("uvicorn", "hypercorn")  # the others bind by themselves
+
+# What we give to the server ourselves: options of the same meaning would be lost without a word.
+OURS = {
+    "uvicorn": ("host", "port", "uds", "fd"),
+    "granian": ("address", "port", "uds", "target", "interface"),
+    "hypercorn": ("bind", "application_path", "use_reloader"),
+    "daphne": ("application", "endpoints", "signal_handlers", "ready_callable"),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be served, and how: everything a starter, and a process of ours, needs to know."""
+
+    app: Any  # an ASGI callable, or "module:name"; always the latter in another process
+    server: str
+    bind: Bind
+    workers: int = 1
+    shutdown_timeout: float | None = 10
+    access_log: bool = False
+    log_level: str = "warning"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sockets: tuple[socket.socket, ...] = ()
+    in_child: bool = False
+
+
+def _loaded(job: Job) -> Any:
+    """Return the app of a job, imported and with the access log around it where that was asked for."""
+    app = job.app
+    if isinstance(app, str):
+        app = _load.load_or_exit(app) if job.in_child else _load.load_app(app)
+    _load.check_app(app)
+    if job.access_log:
+        from ._access import with_access_log
+
+        return with_access_log(app)
+    return app
+
+
+def _serve_uvicorn(job: Job, ready: Ready) -> int:
+    import uvicorn
+
+    from . import _process
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            _process.second_signal_kills()
+            await super().startup(sockets=sockets)
+            ready()
+
+    options = {
+        "access_log": False,
+        "log_config": _log_config("uvicorn", job.log_level),
+        "log_level": job.log_level,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": job.shutdown_timeout,
+        "ws_per_message_deflate": False,  # 64 KiB a connection instead of 14
+    }
+    server = Server(uvicorn.Config(_loaded(job), **{**options, **job.options}))
+    with _end_by_return(server):
+        server.run(sockets=list(job.sockets))
+    return 0 if server.started else _load.START_FAILED
+
+
+@contextlib.contextmanager
+def _end_by_return(server: uvicorn.Server) -> Generator[None]:
+    """Let uvicorn return after a signal: it raises it again, which would end us before our own clean-up.
+
+    It does so to call the handlers that were there before; those of the program are left alone.
+    """
+    import signal
+
+    from . import _process
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        if not server.should_exit:  # it came before uvicorn listened to it
+            _process.kill_all(signum)
+
+    before = {}
+    if _process.in_main_thread():
+        for signum in _process.SIGNALS:
+            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
+                before[signum] = signal.signal(signum, on_signal)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _serve_hypercorn(job: Job, ready: Ready) -> int:
+    import asyncio
+
+    from hypercorn.config import Config
+    from hypercorn.utils import LifespanFailureError
+
+    _use_our_handler("hypercorn.error", job.log_level)
+    options = {
+        "errorlog": logging.getLogger("hypercorn.error"),
+        "graceful_timeout": job.shutdown_timeout,
+        **job.options,
+    }
+    for name in options:
+        if not hasattr(Config, name):
+            raise _load.BadArgument(f"hypercorn has no option {name!r}")
+    config = Config.from_mapping(options)
+    # hypercorn takes the descriptors over, and closes them when it takes no more connections.
+    config.bind = [f"fd://{sock.detach()}" for sock in job.sockets]
+    with asyncio.Runner(loop_factory=_hypercorn_loop(config.worker_class)) as runner:
+        try:
+            runner.run(_hypercorn(_loaded(job), config, job.shutdown_timeout, ready))
+        except LifespanFailureError as error:
+            _log.logger.error("The server could not start: %s", error)
+            return _load.START_FAILED
+    return 0
+
+
+def _hypercorn_loop(worker_class: str) -> Callable[[], Any] | None:
+    if worker_class == "asyncio":
+        return None
+    if worker_class == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop
+    raise _load.BadArgument(f"worker_class {worker_class!r} does not fit: our apps run on asyncio")
+
+
+async def _hypercorn(app: Any, config: Any, shutdown_timeout: float | None, ready: Ready) -> None:
+    """Serve until a signal; handlers that then need more than `shutdown_timeout` are cancelled.
+
+    From Python 3.12 on hypercorn waits for its connections before it looks at its own time-out,
+    so an open stream would keep it up for ever.
+    """
+    import asyncio
+
+    from hypercorn.asyncio import serve
+
+    from . import _process
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    running: set[asyncio.Task[Any]] = set()
+
+    async def tracked(scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
+        if task is None or scope["type"] == "lifespan":
+            await app(scope, receive, send)
+            return
+        running.add(task)
+        try:
+            await app(scope, receive, send)
+        finally:
+            running.discard(task)
+
+    def cancel_running() -> None:
+        for task in running:
+            task.cancel()
+
+    async def shutdown_trigger() -> None:
+        ready()
+        await stop.wait()
+        if shutdown_timeout is not None:
+            loop.call_later(shutdown_timeout, cancel_running)
+
+    if _process.in_main_thread():
+        for signum in _process.SIGNALS:
+            loop.add_signal_handler(signum, stop.set)
+        _process.second_signal_kills()
+    await serve(tracked, config, shutdown_trigger=shutdown_trigger, mode="asgi")
+
+
+def _serve_daphne(job: Job, ready: Ready) -> int:
+    app = _loaded(job)
+    from importlib import import_module
+
+    from . import _process
+
+    _use_our_handler("daphne", job.log_level)
+    server_class = import_module("daphne.server").Server  # before any other import of Twisted's reactor
+    reactor = import_module("twisted.internet.reactor")
+    reactor.callWhenRunning(_process.second_signal_kills)
+    server = server_class(app, **{"endpoints": [_endpoint(job.bind)], "ready_callable": ready, **job.options})
+    server.run()
+    return 1 if server.abort_start else 0
+
+
+def _endpoint(bind: Bind) -> str:
+    """Return a place to listen as Twisted writes it; a backslash keeps a colon from being a separator."""
+    if bind.path is not None:
+        path = bind.path.replace("\\", "\\\\").replace(":", "\\:")
+        return f"unix:{path}:lockfile=0"
+    host = bind.host.replace(":", "\\:")
+    return f"tcp:port={bind.port}:interface={host}"
+
+
+def _serve_granian(job: Job, ready: Ready) -> int:
+    from functools import partial
+    from pathlib import Path
+
+    from granian import Granian
+
+    from . import _process
+    from ._bind import UNIX_SOCKET_MODE
+
+    timeout = job.shutdown_timeout
+    options: dict[str, Any] = {
+        "interface": "asgi",
+        "workers": job.workers,
+        "address": job.bind.host,
+        "port": job.bind.port,
+        "uds": Path(job.bind.path) if job.bind.path is not None else None,
+        "uds_permissions": UNIX_SOCKET_MODE,
+        "log_level": job.log_level,
+        "log_dictconfig": _log_config("_granian", job.log_level),
+        "workers_kill_timeout": None if timeout is None else timeout + 1,  # 0 would mean no limit
+    }
+    server = Granian(str(job.app), **{**options, **job.options})
+    server.on_startup(_process.second_signal_kills)
+    server.on_startup(ready)
+    worker = replace(job, in_child=True)
+    with _spawned_by_default() if isinstance(job.app, str) else contextlib.nullcontext():
+        server.serve(target_loader=partial(_granian_worker, worker), wrap_loader=False)
+    return 0
+
+
+def for_granian(app: Any) -> Any:
+    """Return what granian's workers, which are always other processes, get the app by.
+
+    That is its name, as everywhere; an app that has none can only be copied by a fork, which is
+    what granian does by itself where the platform's default is that (Linux, below Python 3.14).
+    """
+    import multiprocessing
+
+    name = _load.find_name(app)
+    if name is None and multiprocessing.get_start_method() == "fork":
+        return _load.load_app(app) if isinstance(app, str) else app
+    return name or _load.import_string(app)
+
+
+def _granian_worker(job: Job) -> Any:
+    """Return the app, in one of granian's own processes."""
+    from . import _process
+
+    _log.install_handler()
+    _process.end_with_parent(job.shutdown_timeout)
+    return _loaded(job)
+
+
+@contextlib.contextmanager
+def _spawned_by_default() -> Generator[None]:
+    """Make multiprocessing spawn: granian follows the default, and a fork would share the parent's state."""
+    import multiprocessing
+
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+STARTERS: dict[str, Callable[[Job, Ready], int]] = {
+    "uvicorn": _serve_uvicorn,
+    "granian": _serve_granian,
+    "hypercorn": _serve_hypercorn,
+    "daphne": _serve_daphne,
+}
+
+
+# The servers' own logs: to where ours goes, in the same form
+
+
+def server_handler() -> logging.Handler:
+    """Return the handler that our log goes to; in a new process it is installed by this."""
+    _log.install_handler()
+    return [*_log.logger.handlers, *logging.getLogger().handlers][0]
+
+
+def _use_our_handler(name: str, level: str) -> None:
+    logger = logging.getLogger(name)
+    logger.handlers = [server_handler()]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+def _log_config(name: str, level: str) -> dict[str, Any]:
+    """Return the same for a server that configures logging by a dict, in each of its processes."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"asgineer": {"()": server_handler}},
+        "loggers": {name: {"handlers": ["asgineer"], "level": level.upper(), "propagate": False}},
+    }
