@@ -23,6 +23,7 @@ from .errors import (
     HeadersTooLarge,
     HTTPError,
     MethodNotAllowed,
+    ServerClosing,
     UsageError,
 )
 from .utils import sleep
@@ -43,6 +44,7 @@ __all__ = [
     "MethodNotAllowed",
     "RequestSet",
     "Response",
+    "ServerClosing",
     "UsageError",
     "WebsocketRequest",
     "__version__",

@@ -18,6 +18,7 @@ from .errors import DisconnectedError, HTTPError
 if TYPE_CHECKING:
     from ._request import BaseRequest
 
+ERRORS = "asgineer.errors"  # the extension of a test client: a list of what went wrong
 PACKAGE = os.path.dirname(__file__)
 
 
@@ -66,7 +67,7 @@ def passes_through(error: BaseException) -> bool:
 def log_failure(request: BaseRequest, error: BaseException, doing: str) -> str:
     """Log the one record about `error`; return its text without what only the operator may know."""
     story = f"{type(error).__name__} in {doing}: {describe(error)}"
-    told = (request.scope.get("extensions") or {}).get("asgineer.errors")
+    told = (request.scope.get("extensions") or {}).get(ERRORS)
     if told is not None:  # a test client, which raises it in the test
         told.append(error)
     about = f"{request.method} {escape(request.path, 200)}, request {request.id}"

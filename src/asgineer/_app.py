@@ -18,14 +18,15 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from ._abort import abort, denies_by_exception
-from ._answer import answer_to, deciding_error, log_failure, passes_through
+from ._answer import ERRORS, answer_to, deciding_error, log_failure, passes_through
 from ._http import ACCEPTED, ENDED, NEW, REFUSED, WHOLE, HttpRequest, check_chunk
 from ._limits import DEFAULT_LIMITS, Limits
 from ._log import logger
 from ._request import BaseRequest, Settings
 from ._response import OCTETS, Response, guess_text_type, render, resolve
+from ._shutdown import chain_signals
 from ._websocket import CLOSED, CONNECTING, WebsocketRequest
-from .errors import BodyTooLarge, DisconnectedError, HTTPError, UsageError, status_phrase
+from .errors import BodyTooLarge, DisconnectedError, HTTPError, ServerClosing, UsageError, status_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -92,7 +93,7 @@ def to_asgi(
             exception. The status stays the error's own.
         done: called once after the end of each request, in the event loop, as
             `done(request, status, bytes_sent, seconds, outcome)`; the outcome is "ok",
-            "error" (of ours: a 500 or an aborted response) or "disconnect".
+            "error" (of ours: a 500 or an aborted response), "disconnect" or "shutdown".
         debug: let clients see what went wrong; None asks ASGINEER_DEBUG=1 at each error.
         limits: what a request may bring.
 
@@ -179,7 +180,7 @@ async def _serve_other(settings: Settings, scope: Scope, receive: Receive, send:
         websocket._settings = settings
         await _serve_websocket(settings, websocket)
     elif kind == "lifespan":
-        await _serve_lifespan(receive, send)
+        await _serve_lifespan(scope, receive, send)
     else:
         logger.warning("Unknown ASGI scope type %r is ignored", kind)
 
@@ -242,15 +243,15 @@ async def _finish(request: HttpRequest, result: Any) -> None:
 async def _fail(request: HttpRequest, error: BaseException) -> str:
     """Answer with what went wrong, or end the response so that it is seen to fail; return the outcome."""
     stage = request._response_stage
+    error = deciding_error(error)
+    if isinstance(error, ServerClosing):
+        return await _close(request)
     if isinstance(error, DisconnectedError) or (stage is WHOLE and isinstance(error, OSError)):
         return "disconnect"  # an OSError of send is what ASGI 2.4 asks of a server whose client is gone
     if stage is REFUSED and isinstance(error, HTTPError) and error.status < 400:
         error = BodyTooLarge()
     if stage is NEW or stage is REFUSED:
         return await _answer(request, error)
-    error = deciding_error(error)
-    if isinstance(error, DisconnectedError):
-        return "disconnect"
     if passes_through(error):
         raise error
     log_failure(request, error, request._doing)
@@ -258,6 +259,15 @@ async def _fail(request: HttpRequest, error: BaseException) -> str:
     if (stage is ACCEPTED or request._is_cut_short()) and not abort(request._send):
         raise ResponseAborted from None  # the log has told the story
     return "error"
+
+
+async def _close(request: HttpRequest) -> str:
+    """End a request whose handler left it to us that the server is closing."""
+    if request._response_stage in (NEW, REFUSED):
+        await _answer(request, HTTPError(503, headers={"retry-after": "1"}))
+    elif request._response_stage is ACCEPTED and not abort(request._send):
+        raise ResponseAborted from None
+    return "shutdown"
 
 
 async def _answer(request: HttpRequest, error: BaseException) -> str:
@@ -368,6 +378,8 @@ async def _fail_websocket(request: WebsocketRequest, error: BaseException) -> st
     """Deny the handshake, or close the websocket, with what went wrong."""
     error = deciding_error(error)
     try:
+        if isinstance(error, ServerClosing):
+            return await _close_websocket(request)
         if isinstance(error, DisconnectedError):
             return "disconnect"
         if request._stage is CONNECTING:
@@ -384,6 +396,14 @@ async def _fail_websocket(request: WebsocketRequest, error: BaseException) -> st
     return "error" if code == 1011 else "ok"
 
 
+async def _close_websocket(request: WebsocketRequest) -> str:
+    """End a websocket whose handler left it to us that the server is closing."""
+    if request._stage is CONNECTING:
+        await _deny(request, (503, {"retry-after": "1"}, status_phrase(503)))
+    await request.close(1012, "The server is closing")
+    return "shutdown"
+
+
 def _close_for(error: BaseException) -> tuple[int, str]:
     """Return close code and reason for `error`: 1008 or its own for a client's mistake, 1011 for ours."""
     if isinstance(error, HTTPError) and error.status < 500:
@@ -394,15 +414,23 @@ def _close_for(error: BaseException) -> tuple[int, str]:
 # Lifespan
 
 
-async def _serve_lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.startup":
-            logger.info("Server is starting up")
-            await send({"type": "lifespan.startup.complete"})
-        elif message["type"] == "lifespan.shutdown":
-            logger.info("Server is shutting down")
-            await send({"type": "lifespan.shutdown.complete"})
-            return
-        else:
-            logger.warning("Unknown lifespan message %r is ignored", message["type"])
+async def _serve_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """Follow the life of the server: from its start on, whoever waits is told when it begins to stop."""
+    undo: Callable[[], object] | None = None
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                logger.info("Server is starting up")
+                if ERRORS not in (scope.get("extensions") or {}):  # a test client gives the notice itself
+                    undo = chain_signals()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                logger.info("Server is shutting down")
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            else:
+                logger.warning("Unknown lifespan message %r is ignored", message["type"])
+    finally:
+        if undo is not None:
+            undo()

@@ -7,10 +7,15 @@ Times are monotonic seconds of the running event loop. Wall-clock time does not 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    class Timer(Protocol):
+        """What `call_later` returns."""
+
+        def cancel(self) -> None: ...
 
 
 class Clock:
@@ -20,7 +25,7 @@ class Clock:
         """Return monotonic seconds."""
         return asyncio.get_running_loop().time()
 
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Call `callback` after `seconds`; the handle that is returned can cancel it."""
         return asyncio.get_running_loop().call_later(seconds, callback)
 

@@ -14,13 +14,14 @@ ends with the request. A plain response has no listener.
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
-from . import _clock, _json
+from . import _clock, _json, _shutdown
 from ._headers import encode_headers
 from ._limits import UNSET, Unset
 from ._request import BaseRequest
-from .errors import BadRequest, BodyTooLarge, DisconnectedError, UsageError
+from .errors import BadRequest, BodyTooLarge, DisconnectedError, ServerClosing, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -274,10 +275,11 @@ class HttpRequest(BaseRequest):
 
         Raises:
             DisconnectedError: the client left, before or during the sleep.
+            ServerClosing: the server began to stop, before or during the sleep.
         """
         self._listen()
-        if self._gone:
-            raise DisconnectedError
+        closing = _shutdown.notice()
+        self._check_connected(closing)
         if self._woken:
             self._woken = False
             return True
@@ -286,6 +288,8 @@ class HttpRequest(BaseRequest):
         if self._sleepers is None:
             self._sleepers = set()
         self._sleepers.add(sleeper)
+        interrupt = functools.partial(_wake, sleeper, False)
+        closing.add(interrupt)
         try:
             woken = await sleeper
         except asyncio.CancelledError:
@@ -294,10 +298,16 @@ class HttpRequest(BaseRequest):
             raise
         finally:
             timer.cancel()
+            closing.discard(interrupt)
             self._sleepers.discard(sleeper)
+        self._check_connected(closing)
+        return woken
+
+    def _check_connected(self, closing: _shutdown.Notice) -> None:
         if self._gone:
             raise DisconnectedError
-        return woken
+        if closing.begun:
+            raise ServerClosing
 
     def wakeup(self) -> None:
         """End the sleep of this request, or the next one when it doesn't sleep now.

@@ -199,7 +199,9 @@ class BaseRequest:
         raw = self.scope.get("raw_path")
         if raw is None:
             return quote(self.path)
-        return _without_prefix(self.raw_path.decode("utf-8", "replace"), self.root_path, quote(self.root_path))
+        return _without_prefix(
+            self.raw_path.decode("utf-8", "replace"), self.root_path, quote(self.root_path)
+        )
 
     @property
     def parts(self) -> tuple[str, ...]:

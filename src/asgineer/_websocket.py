@@ -13,7 +13,8 @@ from . import _json
 from ._abort import close_code
 from ._headers import encode_headers
 from ._request import BaseRequest
-from .errors import BadRequest, DisconnectedError, HTTPError, UsageError
+from ._shutdown import unless_closing
+from .errors import BadRequest, DisconnectedError, HTTPError, ServerClosing, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
@@ -118,6 +119,7 @@ class WebsocketRequest(BaseRequest):
         Raises:
             UsageError: before `accept`, after `close`, or while another task receives.
             DisconnectedError: the client left, with its close code and reason.
+            ServerClosing: the server began to stop, before or during the wait.
         """
         if self._stage is CONNECTING:
             raise UsageError("Cannot receive before calling accept")
@@ -129,7 +131,7 @@ class WebsocketRequest(BaseRequest):
             raise UsageError("Cannot receive in two tasks at once")
         self._receiving = True
         try:
-            message = await self._receive()
+            message = await unless_closing(self._receive)
         finally:
             self._receiving = False
         if message["type"] != "websocket.receive":
@@ -143,10 +145,13 @@ class WebsocketRequest(BaseRequest):
 
         Raises:
             UsageError: as `receive`, before `accept`, or while another task receives.
+            ServerClosing: the server began to stop; uncaught, the websocket is closed with 1012.
         """
         while self._gone is None and self._stage is not CLOSED:
             try:
                 message = await self.receive()
+            except ServerClosing:
+                raise
             except DisconnectedError:
                 return
             yield message

@@ -7,6 +7,7 @@
     │   ├── BodyTooLarge          413  also an OSError
     │   └── HeadersTooLarge       431
     ├── DisconnectedError      the client left: no error at all, a handler may end by it; also an OSError
+    │   └── ServerClosing         the server began to stop: a handler may say goodbye
     └── UsageError             a call that is wrong in this state, the handler's mistake; also an OSError
 
 A client's mistake is answered with a 4xx and a short fixed text. Any other exception that
@@ -32,6 +33,7 @@ __all__ = [
     "HTTPError",
     "HeadersTooLarge",
     "MethodNotAllowed",
+    "ServerClosing",
     "UsageError",
 ]
 
@@ -134,6 +136,18 @@ class DisconnectedError(AsgineerError, OSError):
         super().__init__(text)
         self.code = code
         self.reason = reason
+
+
+class ServerClosing(DisconnectedError):
+    """The server began to stop, while a handler waited or before it did.
+
+    The client is still there: a handler may catch it, say goodbye and return. Uncaught, a
+    websocket is closed with 1012 ("service restart"), and a request that has no response yet
+    gets 503 with Retry-After.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("The server is closing", code=1012)
 
 
 class UsageError(AsgineerError, OSError):

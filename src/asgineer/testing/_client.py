@@ -101,6 +101,10 @@ class AsyncTestClient(httpx2.AsyncClient):
         for connection in self._connections.open:
             connection.stall()
 
+    def shutdown(self) -> None:
+        """Begin to stop the server: whoever waits in the app is told, as on a real one. It still serves."""
+        self._server.begin_shutdown()
+
     def disconnect(self) -> None:
         """Drop every open connection at once, in the middle of whatever it does."""
         for connection in list(self._connections.open):
@@ -182,6 +186,10 @@ class TestClient(httpx2.Client):
     def stall(self) -> None:
         """Take nothing more off any open connection, so that the app's next send waits."""
         self._thread.run(lambda: [connection.stall() for connection in self._connections.open])
+
+    def shutdown(self) -> None:
+        """Begin to stop the server: whoever waits in the app is told, as on a real one. It still serves."""
+        self._thread.run(self._server.begin_shutdown)
 
     def disconnect(self) -> None:
         """Drop every open connection at once, in the middle of whatever it does."""

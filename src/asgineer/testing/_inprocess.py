@@ -3,7 +3,8 @@
 It gives an app the scope and the messages that a real server would, and is stricter than any
 of them. This is where its parts come together: one place, one lifespan, and connections made
 as a client asks for them. Everything happens in the caller's event loop. Nothing here, nor in
-the parts, knows our own framework or anything outside the standard library.
+the parts, knows our own framework (but for the notice of a shutdown), or anything outside the
+standard library.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from .. import _shutdown
 from ._exchange import HttpExchange, fetch
 from ._lifespan import Lifespan
 from ._scope import Place, http_scope, websocket_scope
@@ -38,6 +40,11 @@ class InProcessServer:
 
     async def __aexit__(self, *args: object) -> None:
         await self._lifespan.shutdown()
+        _shutdown.forget()  # the loop may serve another test
+
+    def begin_shutdown(self) -> None:
+        """Tell the app that the server begins to stop, as a real one does by its signal."""
+        _shutdown.notice().begin()
 
     def at(self, place: Place) -> InProcessServer:
         """Return the same server at another place."""

@@ -53,7 +53,9 @@ class Lifespan:
 
     async def _run(self) -> None:
         asgi = {"version": "3.0", "spec_version": "2.0"}
-        scope = {"type": "lifespan", "asgi": asgi, "state": self.state}
+        # The extension tells our own app that this is no server: it must leave signals alone.
+        extensions: dict[str, Any] = {"asgineer.errors": []}
+        scope = {"type": "lifespan", "asgi": asgi, "state": self.state, "extensions": extensions}
         with contextlib.suppress(Exception):  # the specification: go on without lifespan
             await self._app(scope, self._queue.get, self._send)
 
