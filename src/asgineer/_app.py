@@ -180,7 +180,7 @@ async def _serve_other(settings: Settings, scope: Scope, receive: Receive, send:
         websocket._settings = settings
         await _serve_websocket(settings, websocket)
     elif kind == "lifespan":
-        await _serve_lifespan(scope, receive, send)
+        await _serve_lifespan(settings, scope, receive, send)
     else:
         logger.warning("Unknown ASGI scope type %r is ignored", kind)
 
@@ -414,16 +414,18 @@ def _close_for(error: BaseException) -> tuple[int, str]:
 # Lifespan
 
 
-async def _serve_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+async def _serve_lifespan(settings: Settings, scope: Scope, receive: Receive, send: Send) -> None:
     """Follow the life of the server: from its start on, whoever waits is told when it begins to stop."""
-    undo: Callable[[], object] | None = None
+    at_end: list[Callable[[], object]] = []
     try:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 logger.info("Server is starting up")
                 if ERRORS not in (scope.get("extensions") or {}):  # a test client gives the notice itself
-                    undo = chain_signals()
+                    at_end.append(chain_signals())
+                if settings.is_debug():
+                    at_end.append(_start_watchdog())
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 logger.info("Server is shutting down")
@@ -432,5 +434,13 @@ async def _serve_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
             else:
                 logger.warning("Unknown lifespan message %r is ignored", message["type"])
     finally:
-        if undo is not None:
+        for undo in at_end:
             undo()
+
+
+def _start_watchdog() -> Callable[[], object]:
+    from ._watchdog import Watchdog  # in debug mode only
+
+    watchdog = Watchdog()
+    watchdog.start()
+    return watchdog.stop
