@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
     0 after a signal, 1 when the program failed or the address is taken, 2 for a wrong command line,
-    3 when the app could not be loaded or started by a worker.
+    3 when the app could not be loaded or started by a worker, 130 for Ctrl+C before it was there.
     """
     parser = _make_parser(os.environ)
     options = parser.parse_args(arguments)
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"asgineer: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except KeyboardInterrupt:  # while the app was imported: a server ends without one
+        return 128 + 2  # as a shell says it of a program that SIGINT ended
     except Exception as error:
         error.__traceback__ = without_our_frames(error.__traceback__)
         traceback.print_exception(error)

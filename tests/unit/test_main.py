@@ -151,6 +151,12 @@ def test_a_mistake_in_the_program_is_shown_from_its_own_file_on(
     assert "SyntaxError" in error
 
 
+def test_ctrl_c_while_the_app_is_imported(in_a_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (in_a_folder / "slow.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    assert main(["run", "slow.py:main", "--bind", "127.0.0.1:0"]) == 130
+    assert capsys.readouterr().err == ""
+
+
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "serve an app" in capsys.readouterr().out
