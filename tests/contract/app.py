@@ -82,8 +82,19 @@ class RecordKeeper(logging.Handler):
 
 
 keeper = RecordKeeper(logging.INFO)
-for name in ("", "uvicorn", "uvicorn.error", "hypercorn.error", "daphne", "_granian"):
-    logging.getLogger(name).addHandler(keeper)
+LOGGERS = ("", "asgineer", "uvicorn", "uvicorn.error", "hypercorn.error", "daphne", "_granian")
+
+
+def keep_records() -> None:
+    """Keep what is logged from now on: in a server from its start, here during a test."""
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(keeper)
+
+
+def leave_records() -> None:
+    """Undo `keep_records`: a logger with a handler is one that the program configured."""
+    for name in LOGGERS:
+        logging.getLogger(name).removeHandler(keeper)
 
 
 async def control(request: HttpRequest) -> Any:

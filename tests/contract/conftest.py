@@ -40,13 +40,14 @@ def setup(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def server(servers: Servers, setup: str, request: pytest.FixtureRequest) -> Server:
+def server(servers: Servers, setup: str, request: pytest.FixtureRequest) -> Iterator[Server]:
     """A running server of the set-up, its log marked at the start of the test."""
     running = servers.get(setup)
     running.begin_test()
     if request.node.get_closest_marker("xfail"):
         running.be_impatient()
-    return running
+    yield running
+    running.end_test()
 
 
 def case_of(item: pytest.Item, setup: str) -> str:

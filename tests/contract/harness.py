@@ -31,6 +31,7 @@ from asgineer.testing._loopthread import LoopThread
 from asgineer.testing._process import ServerProcess, free_port
 from asgineer.testing._scope import Place
 from asgineer.testing._wire import IncompleteResponse, WebsocketClosed, WebsocketDenied
+from tests.contract import app
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from asgineer.testing._wire import Answer
 
 ROOT = str(Path(__file__).resolve().parents[2])
-APP = "tests.contract.app:main"
+APP = "tests.contract.served:main"
 TIMEOUT = 10.0  # seconds for any one step of a client
 
 FAKE = "inprocess"
@@ -138,6 +139,9 @@ class Server:
         self.patience = TIMEOUT
         self._mark = self.get("/control/mark").json()["value"]
 
+    def end_test(self) -> None:
+        """Clean up after a test."""
+
     def be_impatient(self) -> None:
         """Wait for nothing long: the test is expected to fail."""
         self.patience = 1.0
@@ -230,13 +234,18 @@ class FakeServer(Server):
     """The in-process server, its loop in a thread."""
 
     def __init__(self, root_path: str = "") -> None:
-        from tests.contract.app import main
-
         self.setup = FAKE
         self.scheme_and_host = "http://testserver"
         self._thread = LoopThread("fake server")
-        self._server = InProcessServer(main, Place(root_path=root_path))
+        self._server = InProcessServer(app.main, Place(root_path=root_path))
         self.call(self._server.__aenter__())
+
+    def begin_test(self) -> None:
+        app.keep_records()
+        super().begin_test()
+
+    def end_test(self) -> None:
+        app.leave_records()
 
     def call(self, coro: Coroutine[Any, Any, Any]) -> Any:
         return self._thread.call(coro, self.patience)
@@ -336,8 +345,8 @@ class Spot(NamedTuple):
     root_path: str = ""
 
 
-def command(setup: str, spot: Spot, app: str) -> list[str]:
-    """Return the command line that a user would type to serve `app`."""
+def command(setup: str, spot: Spot, target: str) -> list[str]:
+    """Return the command line that a user would type to serve `target`."""
     python = [sys.executable, "-m"]
     name, _, protocol = setup.partition("-")
     match name:
@@ -345,32 +354,32 @@ def command(setup: str, spot: Spot, app: str) -> list[str]:
             where = ["--uds", spot.unix] if spot.unix else ["--host", spot.host, "--port", str(spot.port)]
             flavour = ["--http", protocol, "--loop", "asyncio" if protocol == "h11" else "uvloop"]
             root = ["--root-path", spot.root_path] if spot.root_path else []
-            return [*python, name, app, *where, *flavour, *root, "--log-level", "warning"]
+            return [*python, name, target, *where, *flavour, *root, "--log-level", "warning"]
         case "hypercorn":
             host = f"[{spot.host}]" if ":" in spot.host else spot.host
             where = ["--bind", f"unix:{spot.unix}" if spot.unix else f"{host}:{spot.port}"]
             root = ["--root-path", spot.root_path] if spot.root_path else []
-            return [*python, name, app, *where, *root]
+            return [*python, name, target, *where, *root]
         case "daphne":
             where = ["-u", spot.unix] if spot.unix else ["-b", spot.host, "-p", str(spot.port)]
             root = ["--root-path", spot.root_path] if spot.root_path else []
-            return [*python, name, *where, *root, app]
+            return [*python, name, *where, *root, target]
         case "granian":
             where = ["--uds", spot.unix] if spot.unix else ["--host", spot.host, "--port", str(spot.port)]
             root = ["--url-path-prefix", spot.root_path] if spot.root_path else []
-            return [*python, name, "--interface", "asgi", *where, *root, "--log-level", "warning", app]
+            return [*python, name, "--interface", "asgi", *where, *root, "--log-level", "warning", target]
     raise ValueError(setup)
 
 
 class RealServer(Server):
     """A server in a process of its own."""
 
-    def __init__(self, setup: str, spot: Spot, app: str = APP, cwd: str = ROOT) -> None:
+    def __init__(self, setup: str, spot: Spot, target: str = APP, cwd: str = ROOT) -> None:
         self.setup = setup
         self.spot = spot
         address = spot.unix or (spot.host, spot.port)
         self.process = ServerProcess.command(
-            command(setup, spot, app), address, cwd=cwd, env={"PYTHONPATH": cwd}
+            command(setup, spot, target), address, cwd=cwd, env={"PYTHONPATH": cwd}
         )
         self.process.wait_until_ready()
         host = f"[{spot.host}]" if ":" in spot.host else spot.host
