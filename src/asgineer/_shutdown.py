@@ -15,6 +15,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._interrupt import Interrupt
 from .errors import ServerClosing
 
 if TYPE_CHECKING:
@@ -70,34 +71,16 @@ def forget() -> None:
 
 
 async def unless_closing(wait: Callable[[], Awaitable[T]]) -> T:
-    """Await `wait()`; raise ServerClosing instead when the server begins to stop.
-
-    The wait is cancelled for it, and the cancellation taken back, as `asyncio.timeout` does, so
-    that a cancellation by somebody else stays one.
-    """
+    """Await `wait()`; raise ServerClosing instead when the server begins to stop."""
     told = notice()
     if told.begun:
         raise ServerClosing
-    task = asyncio.current_task()
-    if task is None:
-        return await wait()
-    cancelled = False
-    before = task.cancelling()
-
-    def tell() -> None:
-        nonlocal cancelled
-        cancelled = True
-        task.cancel()
-
-    told.add(tell)
+    interrupt = Interrupt()
+    told.add(interrupt)
     try:
-        return await wait()
-    except asyncio.CancelledError:
-        if cancelled and task.uncancel() <= before:
-            raise ServerClosing from None
-        raise
+        return await interrupt.wait(wait(), ServerClosing)
     finally:
-        told.discard(tell)
+        told.discard(interrupt)
 
 
 def chain_signals() -> Callable[[], None]:
