@@ -14,8 +14,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
-from asgineer import _clock
-
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncIterator,
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     )
 
     import pytest
+
+    from asgineer.testing._fakeclock import FakeClock
 
     Message = MutableMapping[str, Any]
     App = Callable[..., Awaitable[Any]]
@@ -382,33 +382,8 @@ async def drain(stream: AsyncIterator[T]) -> list[T]:
     return [item async for item in stream]
 
 
-class FakeClock(_clock.Clock):
-    """Time that stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.timers: list[tuple[float, Callable[[], object], asyncio.TimerHandle]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(self.now + seconds, callback, (), asyncio.get_running_loop())
-        self.timers.append((self.now + seconds, callback, handle))
-        return handle
-
-    async def advance(self, seconds: float) -> None:
-        """Let `seconds` pass, run what is due, and let every task go on."""
-        await settle()
-        self.now += seconds
-        due = [timer for timer in self.timers if timer[0] <= self.now]
-        self.timers = [timer for timer in self.timers if timer[0] > self.now]
-        for _, callback, handle in sorted(due, key=lambda timer: timer[0]):
-            if not handle.cancelled():
-                callback()
-        await settle()
-
-    @property
-    def waiting(self) -> int:
-        """How many timers are set and not cancelled."""
-        return sum(not handle.cancelled() for _, _, handle in self.timers)
+async def advance(clock: FakeClock, seconds: float) -> None:
+    """Let `seconds` pass on the fake clock, and every task go on before and after."""
+    await settle()
+    clock.advance(seconds)
+    await settle()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from asgineer import _clock
+from asgineer.testing._fakeclock import fake_clock
 
-from .driver import FakeClock, run
+from .driver import advance, run
 
 
 def test_it_is_the_loops() -> None:
@@ -27,16 +28,19 @@ def test_it_is_the_loops() -> None:
 
 def test_the_fake_one_moves_by_hand() -> None:
     async def main() -> None:
-        clock = FakeClock()
-        called: list[str] = []
-        clock.call_later(2, lambda: called.append("b"))
-        clock.call_later(1, lambda: called.append("a"))
-        clock.call_later(1, lambda: called.append("never")).cancel()
-        before = clock.time()
-        await clock.advance(1.5)
-        assert called == ["a"]
-        await clock.advance(5)
-        assert called == ["a", "b"]
-        assert clock.time() == before + 6.5
+        with fake_clock() as clock:
+            assert _clock.clock is clock
+            called: list[str] = []
+            clock.call_later(2, lambda: called.append("b"))
+            clock.call_later(1, lambda: called.append("a"))
+            clock.call_later(1, lambda: called.append("never")).cancel()
+            assert clock.waiting == 2
+            before = clock.time()
+            await advance(clock, 1.5)
+            assert called == ["a"]
+            await advance(clock, 5)
+            assert called == ["a", "b"]
+            assert clock.time() == before + 6.5
+        assert _clock.clock is not clock
 
     run(main())

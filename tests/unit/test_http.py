@@ -15,14 +15,14 @@ from asgineer import (
     HttpRequest,
     Limits,
     UsageError,
-    _clock,
     to_asgi,
 )
+from asgineer.testing._fakeclock import FakeClock, fake_clock
 
-from .driver import FakeClock, Http, ask, converse, drain, errors, run, settle
+from .driver import Http, advance, ask, converse, drain, errors, run, settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from .driver import App, Message
 
@@ -949,10 +949,9 @@ def test_an_os_error_of_the_handler_is_no_disconnect(caplog: pytest.LogCaptureFi
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    fake = FakeClock()
-    monkeypatch.setattr(_clock, "clock", fake)
-    return fake
+def clock() -> Iterator[FakeClock]:
+    with fake_clock() as fake:
+        yield fake
 
 
 def sleeping(
@@ -980,9 +979,9 @@ def test_sleep_ends_in_time(clock: FakeClock) -> None:
         app, _, ends = sleeping()
         exchange = Http(app)
         exchange.start()
-        await clock.advance(9.9)
+        await advance(clock, 9.9)
         assert ends == []
-        await clock.advance(0.2)
+        await advance(clock, 0.2)
         assert ends == [False]
         await exchange.finish()
         assert exchange.text == "awake"
@@ -1019,7 +1018,7 @@ def test_a_wakeup_while_nobody_sleeps_is_not_lost(clock: FakeClock) -> None:
         exchange.start()
         await settle()
         assert ends == [True]
-        await clock.advance(11)
+        await advance(clock, 11)
         await exchange.finish()
         assert ends == [True, False]
 
@@ -1046,9 +1045,8 @@ def test_a_wakeup_as_the_time_is_over_is_not_lost(clock: FakeClock) -> None:
         exchange = Http(app)
         exchange.start()
         await settle()
-        clock.now += 11
-        clock.timers.pop()[1]()  # the time is over, and the sleeper did not run yet
-        requests[0].wakeup()
+        clock.advance(11)
+        asyncio.get_running_loop().call_soon(requests[0].wakeup)  # before the sleeper ran
         await exchange.finish()
         assert ends == [False, True]
 
@@ -1141,8 +1139,8 @@ def test_sleep_keeps_the_unread_body(clock: FakeClock) -> None:
         exchange.start()
         await settle()
         assert exchange.received == 1, "the listener keeps one piece, and asks for no more"
-        await clock.advance(1)
-        await clock.advance(1)
+        await advance(clock, 1)
+        await advance(clock, 1)
         exchange.feed(b"3", more=False)
         await exchange.finish()
         assert exchange.body == b"1|2|3"
@@ -1158,26 +1156,24 @@ def test_body_that_ends_while_a_sleeping_request_reads(clock: FakeClock) -> None
 
         exchange = Http(app_of(work), body=b"whole")
         exchange.start()
-        await clock.advance(1)
-        await clock.advance(1)
+        await advance(clock, 1)
+        await advance(clock, 1)
         await exchange.finish()
         assert exchange.text == '[false,"whole"]'
 
     run(main())
 
 
-def test_a_client_that_leaves_as_the_time_is_over(clock: FakeClock) -> None:
+def test_the_time_is_over_as_a_wakeup_comes(clock: FakeClock) -> None:
     async def main() -> None:
-        app, _, ends = sleeping()
+        app, requests, ends = sleeping()
         exchange = Http(app)
         exchange.start()
         await settle()
-        due = clock.timers[0][1]
-        exchange.leave()
-        await settle()
-        due()  # too late, and no error
+        asyncio.get_running_loop().call_soon(requests[0].wakeup)
+        clock.advance(11)  # in the same turn, before the sleeper ran
         await exchange.finish()
-        assert ends == [DisconnectedError]
+        assert ends == [True]
 
     run(main())
 
