@@ -61,10 +61,22 @@ def test_the_drawing_shows_every_exception() -> None:
         (MethodNotAllowed("GET"), 405, "Method Not Allowed", "405 Method Not Allowed"),
         (BodyTooLarge(), 413, "Request body too large", "413 Request body too large"),
         (HeadersTooLarge("why"), 431, "why", "431 why"),
+        (errors.RequestTimeout(), 408, "Request Timeout", "408 Request Timeout"),
+        (errors.UnsupportedMediaType("why"), 415, "why", "415 why"),
+        (errors.InvalidData("why"), 422, "why", "422 why"),
+        (errors.InvalidData({"a": "x", "": "y"}), 422, "a: x\ny", "422 a: x\ny"),
     ],
 )
 def test_http_error(error: HTTPError, status: int, body: Any, text: str) -> None:
     assert (error.status, error.body, str(error)) == (status, body, text)
+
+
+def test_invalid_data_keeps_what_is_wrong_by_field() -> None:
+    wrong = {"age": "expected int"}
+    error = errors.InvalidData(wrong)
+    wrong.clear()
+    assert error.errors == {"age": "expected int"}
+    assert errors.InvalidData("all of it").errors == {"": "all of it"}
 
 
 def test_http_error_copies_its_headers() -> None:

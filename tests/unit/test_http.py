@@ -917,13 +917,15 @@ def test_send_after_the_client_left_raises(caplog: pytest.LogCaptureFixture) -> 
     assert not caplog.records
 
 
-@pytest.mark.parametrize("how", ["whole", "accept", "stream"])
+@pytest.mark.parametrize("how", ["whole", "accept", "stream", "error"])
 def test_a_server_that_raises_os_error_for_a_lost_client(how: str, caplog: pytest.LogCaptureFixture) -> None:
     """What ASGI 2.4 asks of servers."""
 
     async def handler(request: HttpRequest) -> Any:
         if how == "accept":
             await request.accept(200)
+        if how == "error":
+            raise HTTPError(404)
         return {"whole": "x", "accept": None, "stream": Stream("x")}[how]
 
     async def main() -> None:
