@@ -262,7 +262,9 @@ def test_no_process_outlives_a_main_process_that_was_killed(
 ) -> None:
     program = start(write(tmp_path, f"main, '{server}', '127.0.0.1:0', {how}"))
     program.serving()
+    before = time.monotonic()
     assert program.end(signal.SIGKILL) == -signal.SIGKILL
+    assert time.monotonic() - before < 5  # a clean end, not the one by force
 
 
 def test_a_worker_that_dies_is_replaced_also_at_the_second_try(start: Start, tmp_path: Path) -> None:
