@@ -110,17 +110,22 @@ def second_signal_kills() -> None:
 
 
 def end_with_parent(grace: float | None) -> None:
-    """End this process when its parent is gone: by SIGTERM, `grace` and a bit later by SIGKILL."""
+    """End this process when its parent is gone: by SIGTERM, `grace` and a bit later by SIGKILL.
+
+    SIGTERM is said again every second: on uvloop one that comes while the loop is about to start
+    (between two `run_until_complete`, as granian has them) is lost.
+    """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
 
     def watch() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-        if grace is not None:
-            time.sleep(grace + CLEANUP)
-            os.kill(os.getpid(), signal.SIGKILL)
+        deadline = None if grace is None else time.monotonic() + grace + CLEANUP
+        while deadline is None or time.monotonic() < deadline:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="asgineer-parent", daemon=True).start()
 
