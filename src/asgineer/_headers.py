@@ -170,3 +170,37 @@ def parse_host(value: str) -> tuple[str, int | None]:
     if match is None or (port or 0) > 65_535:
         raise BadRequest("Bad Host header")
     return match["host"].lower().strip("[]"), port
+
+
+def parse_content_type(value: str) -> tuple[str, str]:
+    """Return media type (lower case) and charset of a Content-Type header, "" for what it lacks."""
+    media_type, _, parameters = value.partition(";")
+    charset = ""
+    for parameter in parameters.split(";"):
+        name, _, text = parameter.partition("=")
+        if name.strip(" \t").lower() == "charset":
+            charset = text.strip(' \t"')
+    return media_type.strip(" \t").lower(), charset
+
+
+def is_same_origin(origin: str, host: str) -> bool:
+    """Say whether an Origin header names the host and port of a Host header.
+
+    The scheme isn't compared, so that pages behind a TLS proxy work. Text against text: what a
+    browser sends is normalised already, and what is written otherwise is none of ours.
+    """
+    scheme, _, netloc = origin.partition("://")
+    return bool(netloc) and scheme in ("http", "https") and netloc == host.lower()
+
+
+def is_cross_site(headers: dict[str, str]) -> bool:
+    """Say whether a page of another site made the browser send this request.
+
+    Sec-Fetch-Site tells in every current browser; before it, Origin did. A client that sends
+    neither is no browser.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and not is_same_origin(origin, headers.get("host", ""))

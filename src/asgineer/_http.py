@@ -15,16 +15,25 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _clock, _json, _shutdown
-from ._headers import encode_headers
+from ._headers import encode_headers, is_cross_site, parse_content_type
+from ._interrupt import Interrupt
 from ._limits import UNSET, Unset
 from ._request import BaseRequest
-from .errors import BadRequest, BodyTooLarge, DisconnectedError, ServerClosing, UsageError
+from .errors import (
+    BadRequest,
+    BodyTooLarge,
+    DisconnectedError,
+    RequestTimeout,
+    ServerClosing,
+    UnsupportedMediaType,
+    UsageError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Coroutine
 
     from ._headers import RawHeaders
     from ._request import Message
@@ -36,6 +45,7 @@ UNREAD, CONSUMED = "unread", "consumed"
 CHUNKS_IN_A_ROW = 16  # sent before the event loop gets a turn: a turn costs about as much as a send
 NO_BODY = (204, 304)  # RFC 9110 sections 15.3.5 and 15.4.5
 
+T = TypeVar("T")
 DISCONNECT: Message = {"type": "http.disconnect"}
 
 
@@ -64,6 +74,41 @@ def check_chunk(data: Any, kind: str = "Can only send bytes/str") -> bytes:
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)
     raise TypeError(f"{kind}, not {type(data).__name__}")
+
+
+class IdleLimit:
+    """Ends a wait of a reader that lasted too long. One timer per body, whatever the number of its pieces."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._interrupt: Interrupt | None = None
+        self._since = 0.0
+        self._timer = None if seconds is None else _clock.clock.call_later(seconds, self._look)
+
+    async def wait(self, piece: Coroutine[Any, Any, T]) -> T:
+        """Wait for `piece`; raise RequestTimeout when it takes too long."""
+        self._since = _clock.clock.time()
+        self._interrupt = Interrupt()
+        try:
+            return await self._interrupt.wait(piece, RequestTimeout)
+        finally:
+            self._interrupt = None
+
+    def _look(self) -> None:
+        """Interrupt the wait, or look again when it could have lasted long enough."""
+        seconds = self._seconds or 0
+        left = self._since + seconds - _clock.clock.time()
+        if self._interrupt is None:
+            left = seconds
+        if self._interrupt is not None and left <= 0:
+            self._interrupt()
+        else:
+            self._timer = _clock.clock.call_later(left, self._look)
+
+    def cancel(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _wake(sleeper: asyncio.Future[bool], woken: bool) -> None:
@@ -98,19 +143,24 @@ class HttpRequest(BaseRequest):
 
         Raises:
             UsageError: the body was already consumed, by this or by `get_body`.
+            RequestTimeout: nothing came for `Limits.body_idle` seconds (30) while you waited for it.
             DisconnectedError: the client left before the end; a cut-off body is never an end.
         """
         if self._body_stage is not UNREAD:
             raise UsageError("Request body was already consumed")
         self._body_stage = CONSUMED
+        idle = IdleLimit(self._settings.limits.body_idle)
         more = True
-        while more:
-            message = await self._next_message()
-            if message["type"] != "http.request":
-                raise DisconnectedError("The client disconnected before the end of the request body")
-            more = message.get("more_body", False)
-            if chunk := message.get("body", b""):
-                yield chunk
+        try:
+            while more:
+                message = await idle.wait(self._next_message())
+                if message["type"] != "http.request":
+                    raise DisconnectedError("The client disconnected before the end of the request body")
+                more = message.get("more_body", False)
+                if chunk := message.get("body", b""):
+                    yield chunk
+        finally:
+            idle.cancel()
 
     async def get_body(self, limit: int | None | Unset = UNSET) -> bytes:
         """Return the whole request body; it is kept, so a second call returns it again.
@@ -156,17 +206,39 @@ class HttpRequest(BaseRequest):
             self._response_stage = REFUSED
         raise BodyTooLarge
 
-    async def get_json(self, limit: int | None | Unset = UNSET) -> Any:
+    @overload
+    async def get_json(self, limit: int | None | Unset = UNSET, type: None = None) -> Any: ...
+    @overload
+    async def get_json(self, limit: int | None | Unset = UNSET, *, type: type[T]) -> T: ...
+    async def get_json(self, limit: int | None | Unset = UNSET, type: Any = None) -> Any:
         """Return the value of the JSON in the request body: a dict, a list, or what else it is.
 
         Args:
             limit: as for `get_body`.
+            type: decode and check in one step: a dataclass, msgspec.Struct, TypedDict, `list[int]`, …,
+                or a class with `model_validate_json`, such as pydantic's models.
 
         Raises:
-            BadRequest: no valid JSON, or an empty body; answered with 400 when you don't catch it.
-            BodyTooLarge, UsageError, DisconnectedError: as `get_body`.
+            BadRequest: 400, no valid JSON, or an empty body.
+            InvalidData: 422, JSON of another shape than `type`; the answer says where.
+            UnsupportedMediaType: 415, the body does not say that it is JSON, and comes from a page of
+                another site: a browser sends such a request without asking first. From anybody
+                else it is read. Or it is encoded (content-encoding), or in another charset.
+            BodyTooLarge, UsageError, RequestTimeout, DisconnectedError: as `get_body`.
         """
-        return _json.decode(await self.get_body(limit))
+        self._check_says_json()
+        return _json.decode(await self.get_body(limit), type)
+
+    def _check_says_json(self) -> None:
+        headers = self.headers
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedMediaType("Encoded request bodies are not supported")
+        media_type, charset = parse_content_type(headers.get("content-type", ""))
+        if charset.lower().replace("_", "-") not in ("", "utf-8", "utf8"):
+            raise UnsupportedMediaType("JSON is UTF-8")
+        says_json = media_type == "application/json" or media_type.endswith("+json")
+        if not says_json and is_cross_site(headers):
+            raise UnsupportedMediaType("The body does not say that it is JSON")
 
     # Response out
 

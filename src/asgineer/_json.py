@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import BadRequest
+from ._log import escape
+from .errors import BadRequest, InvalidData
+
+MAX_MESSAGE = 200  # characters of one message; it can name a field or a value of the client's
+MAX_ERRORS = 20  # of one body that are told
 
 
 def _encode_other(value: Any) -> Any:
@@ -45,19 +49,50 @@ def encode(value: Any) -> bytes:
         raise ValueError(f"Could not JSON encode {type(value).__name__}: {error}") from None
 
 
-def decode(data: bytes) -> Any:
-    """Return the value of the JSON text `data`.
+def decode(data: bytes, type: Any = None) -> Any:
+    """Return the value of the JSON text `data`, checked against `type` in the same step.
+
+    Args:
+        data: UTF-8, without a byte order mark (RFC 8259 section 8.1).
+        type: what msgspec knows (dataclass, Struct, TypedDict, `list[int]`, …), or a class with
+            `model_validate_json`, as pydantic's models have; None takes any JSON.
 
     Raises:
         BadRequest: it is no JSON; the text is fixed and short, nothing of `data` is in it.
+        InvalidData: it is JSON of another shape; the text says where.
     """
     import msgspec
 
     if not data:
         raise BadRequest("Empty body, expected JSON")
+    if hasattr(type, "model_validate_json"):
+        return _validate_model(data, type)
     try:
-        return msgspec.json.decode(data)
+        return msgspec.json.decode(data) if type is None else msgspec.json.decode(data, type=type)
     except RecursionError:
         raise BadRequest("JSON is nested too deep") from None
+    except msgspec.ValidationError as error:
+        # A number that no type can hold is told as one of the wrong shape, but it is no usable JSON.
+        if type is None or "out of range" in str(error):
+            raise BadRequest("Body is not valid JSON") from None
+        raise InvalidData(escape(str(error), MAX_MESSAGE)) from None
     except (msgspec.MsgspecError, ValueError):
         raise BadRequest("Body is not valid JSON") from None
+
+
+def _validate_model(data: bytes, type: Any) -> Any:
+    """Let a class of another library check `data`; what is no JSON at all is told as everywhere."""
+    try:
+        return type.model_validate_json(data)
+    except ValueError as error:
+        decode(data)
+        raise InvalidData(_model_errors(error)) from None
+
+
+def _model_errors(error: Any) -> dict[str, str]:
+    """Return message by field from what pydantic raises, else one text that says nothing of the data."""
+    try:
+        details = [(".".join(map(str, detail["loc"])), str(detail["msg"])) for detail in error.errors()]
+    except Exception:
+        return {"": "Invalid data"}
+    return {name: escape(message, MAX_MESSAGE) for name, message in details[:MAX_ERRORS]}

@@ -22,6 +22,7 @@ class Limits:
         headers: bytes of all header names and values; more is 431.
         header_count: header fields; more is 431.
         body: bytes of the request body; more is 413.
+        body_idle: seconds without a piece of the request body, while it is read; more is 408.
     """
 
     query: int | None = 16_384
@@ -29,6 +30,7 @@ class Limits:
     headers: int | None = 65_536
     header_count: int | None = 128
     body: int | None = 10 * 2**20
+    body_idle: int | None = 30
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -8,12 +8,13 @@ HTTPError, so an application doesn't see half of it. The scope is handed through
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
+from ._fields import check_fields
 from ._headers import Headers, decode_headers, parse_host
 from ._limits import DEFAULT_LIMITS, Limits
-from .errors import BadRequest, HTTPError
+from .errors import BadRequest, HTTPError, InvalidData
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     DoneCallback = Callable[["BaseRequest", int, int, float, str], object]
 
 __all__ = ["BaseRequest"]
+
+T = TypeVar("T")
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -234,6 +237,24 @@ class BaseRequest:
     def querydict(self) -> dict[str, str]:
         """The query as a new dict; of a repeated field the last one. Raises as `querylist` does."""
         return dict(self.querylist)
+
+    def get_query(self, type: type[T]) -> T:
+        """Return the query as a value of `type`: a dataclass, Struct, TypedDict or NamedTuple class.
+
+        Conversion is lax: "3" is an int, a repeated field a list, a missing one its default.
+
+        Raises:
+            InvalidData: 422, some field is not what the type asks for; `errors` says which.
+            HTTPError: as for `querylist`.
+        """
+        values: dict[str, list[str]] = {}
+        for name, text in self.querylist:
+            values.setdefault(name, []).append(text)
+        value, errors = check_fields(values, type)
+        if errors:
+            raise InvalidData(errors)
+        made: T = value
+        return made
 
     def _parse_query(self) -> list[tuple[str, str]]:
         query: bytes = self.scope.get("query_string", b"")

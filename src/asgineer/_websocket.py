@@ -7,14 +7,14 @@ anybody: what comes too late raises DisconnectedError, what is wrong in a state 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _json
 from ._abort import close_code
-from ._headers import encode_headers
+from ._headers import encode_headers, is_same_origin
 from ._request import BaseRequest
 from ._shutdown import unless_closing
-from .errors import BadRequest, DisconnectedError, HTTPError, ServerClosing, UsageError
+from .errors import BadRequest, DisconnectedError, HTTPError, InvalidData, ServerClosing, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WebsocketRequest"]
 
+T = TypeVar("T")
 CONNECTING, OPEN, CLOSED = "connecting", "open", "closed"
 NO_CODE, ABNORMAL = 1005, 1006  # RFC 6455 section 7.4.1: no code was sent; no close frame came
 MAX_REASON = 123  # bytes: a close frame holds 125, the code takes two
@@ -98,9 +99,7 @@ class WebsocketRequest(BaseRequest):
         origin = self.headers.get("origin")
         if origin is None or "*" in origins or origin in origins:
             return
-        scheme, _, netloc = origin.partition("://")
-        same = netloc and scheme in ("http", "https") and netloc == self.headers.get("host", "").lower()
-        if not same:
+        if not is_same_origin(origin, self.headers.get("host", "")):
             raise HTTPError(403, "Origin not allowed")
 
     async def _wait_for_connect(self) -> None:
@@ -156,17 +155,25 @@ class WebsocketRequest(BaseRequest):
                 return
             yield message
 
-    async def receive_json(self) -> Any:
+    @overload
+    async def receive_json(self, type: None = None) -> Any: ...
+    @overload
+    async def receive_json(self, type: type[T]) -> T: ...
+    async def receive_json(self, type: Any = None) -> Any:
         """Wait for the next message, and return the value of the JSON in it.
 
+        Args:
+            type: decode and check in one step, as `HttpRequest.get_json` does.
+
         Raises:
-            BadRequest: it is no JSON; uncaught, the websocket is closed with 1007.
-            UsageError, DisconnectedError: as `receive`.
+            BadRequest, InvalidData: it is no JSON, or none of that type; uncaught, the websocket is
+                closed with 1007.
+            UsageError, DisconnectedError, ServerClosing: as `receive`.
         """
         message = await self.receive()
         try:
-            return _json.decode(message.encode() if isinstance(message, str) else message)
-        except BadRequest as error:
+            return _json.decode(message.encode() if isinstance(message, str) else message, type)
+        except (BadRequest, InvalidData) as error:
             error.close_code = 1007  # "data not consistent with the type of the message"
             raise
 

@@ -4,7 +4,10 @@
     ├── HTTPError              raise it anywhere below a handler: it is the answer
     │   ├── BadRequest            400  what the client sent can't be read
     │   ├── MethodNotAllowed      405  with the Allow header
+    │   ├── RequestTimeout        408  the request body did not come in time
     │   ├── BodyTooLarge          413  also an OSError
+    │   ├── UnsupportedMediaType  415  the body says it is something else than what is read
+    │   ├── InvalidData           422  understood, but not what is asked for; says where
     │   └── HeadersTooLarge       431
     ├── DisconnectedError      the client left: no error at all, a handler may end by it; also an OSError
     │   └── ServerClosing         the server began to stop: a handler may say goodbye
@@ -32,8 +35,11 @@ __all__ = [
     "DisconnectedError",
     "HTTPError",
     "HeadersTooLarge",
+    "InvalidData",
     "MethodNotAllowed",
+    "RequestTimeout",
     "ServerClosing",
+    "UnsupportedMediaType",
     "UsageError",
 ]
 
@@ -105,6 +111,13 @@ class MethodNotAllowed(HTTPError):
         super().__init__(405, headers={"allow": ", ".join(allowed)})
 
 
+class RequestTimeout(HTTPError):
+    """408: no piece of the request body came for `Limits.body_idle` seconds (RFC 9110 section 15.5.9)."""
+
+    def __init__(self, body: Any = "") -> None:
+        super().__init__(408, body)
+
+
 class BodyTooLarge(HTTPError, OSError):
     """413: the request body, or what the client declared of it, is over the limit.
 
@@ -113,6 +126,28 @@ class BodyTooLarge(HTTPError, OSError):
 
     def __init__(self, body: Any = "Request body too large") -> None:
         super().__init__(413, body)
+
+
+class UnsupportedMediaType(HTTPError):
+    """415: the request body says it is of another type, or encoded (RFC 9110 section 15.5.16)."""
+
+    def __init__(self, body: Any = "") -> None:
+        super().__init__(415, body)
+
+
+class InvalidData(HTTPError):
+    """422: what the client sent is well-formed, but not what is asked for (RFC 9110 section 15.5.21).
+
+    Attributes:
+        errors: what is wrong, by the name of the field; "" is the whole.
+    """
+
+    errors: dict[str, str]
+
+    def __init__(self, errors: str | Mapping[str, str]) -> None:
+        self.errors = {"": errors} if isinstance(errors, str) else dict(errors)
+        texts = [f"{name}: {text}" if name else text for name, text in self.errors.items()]
+        super().__init__(422, "\n".join(texts))
 
 
 class HeadersTooLarge(HTTPError):

@@ -1,0 +1,136 @@
+"""Text fields (of a query, of a form) → a value of a type, each field checked on its own.
+
+A field of the type that is a list takes every value of that name, any other the last. Text
+is converted by msgspec, laxly: "3" is an int. A form sends what a user left out as an empty
+text, so an empty text is a missing value, but for a str; "on", a checked box, is true. Pure.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import types
+import typing
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+from ._json import MAX_MESSAGE
+from ._log import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MISSING = "Required"
+MANY = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Set)
+
+
+class Field(NamedTuple):
+    """One field of a type: `name` in the type, `key` in the form."""
+
+    name: str
+    key: str
+    type: Any
+    required: bool
+    many: bool
+    is_text: bool
+    is_bool: bool
+
+
+@lru_cache(maxsize=256)  # by types, which are the program's own
+def fields_of(type: Any) -> tuple[Field, ...]:
+    """Return the fields of a dataclass, Struct, TypedDict or NamedTuple class.
+
+    Raises:
+        TypeError: it is none of them.
+    """
+    import msgspec
+
+    info = msgspec.inspect.type_info(type)
+    if not hasattr(info, "fields"):
+        raise TypeError(f"A dataclass, msgspec.Struct, TypedDict or NamedTuple is needed, not {type!r}")
+    hints = typing.get_type_hints(type, include_extras=True)
+    return tuple([_field(field, hints[field.name]) for field in info.fields])
+
+
+def _field(field: Any, hint: Any) -> Field:
+    choices = [_origin(choice) for choice in _choices(hint)]
+    return Field(
+        field.name,
+        field.encode_name,
+        _without_mark(hint),
+        field.required,
+        many=any(choice in MANY for choice in choices),
+        is_text=str in choices,
+        is_bool=bool in choices,
+    )
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """Return the types of a union, or the one type; without what Annotated adds to it."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Annotated, typing.Required, typing.NotRequired):
+        return _choices(typing.get_args(hint)[0])
+    if origin in (Union, types.UnionType):
+        return tuple([choice for arg in typing.get_args(hint) for choice in _choices(arg)])
+    return (hint,)
+
+
+def _without_mark(hint: Any) -> Any:
+    """Return the type that a TypedDict marks as required or not."""
+    marked = typing.get_origin(hint) in (typing.Required, typing.NotRequired)
+    return typing.get_args(hint)[0] if marked else hint
+
+
+def _origin(choice: Any) -> Any:
+    return typing.get_origin(choice) or choice
+
+
+def check_fields(values: Mapping[str, Sequence[Any]], type: Any) -> tuple[Any, dict[str, str]]:
+    """Return a value of `type` made of `values`, and {field: message} for what is wrong with them.
+
+    Args:
+        values: what was sent, by name, each in its order. A value that is no str (an uploaded
+            file) is taken as it is.
+        type: a dataclass, Struct, TypedDict or NamedTuple class. Fields it doesn't have are ignored.
+
+    Returns:
+        The value and {}; or None and what is wrong, with "" for what concerns the whole.
+    """
+    import msgspec
+
+    given: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    for field in fields_of(type):
+        sent = [value for value in values.get(field.key, ()) if value != "" or field.is_text]
+        if not sent:
+            if field.required and not field.is_bool:
+                errors[field.key] = MISSING
+            elif field.required:
+                given[field.name] = False  # a box that isn't checked is not sent
+            continue
+        try:
+            given[field.name] = _convert(sent if field.many else sent[-1], field)
+        except msgspec.ValidationError as error:
+            errors[field.key] = _message(error)
+    if errors:
+        return None, errors
+    try:
+        return _make(type, given), {}
+    except (ValueError, TypeError) as error:  # the type's own check, such as __post_init__
+        return None, {"": escape(str(error), MAX_MESSAGE)}
+
+
+def _convert(value: Any, field: Field) -> Any:
+    import msgspec
+
+    if field.is_bool and value == "on":
+        return True
+    return msgspec.convert(value, field.type, strict=False)
+
+
+def _message(error: Exception) -> str:
+    """Return what msgspec says, without the place: the field is named already."""
+    return escape(str(error).partition(" - at `$")[0], MAX_MESSAGE)
+
+
+def _make(type: Any, given: dict[str, Any]) -> Any:
+    return given if typing.is_typeddict(type) else type(**given)
