@@ -36,8 +36,9 @@ def test_bad_values(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["query", "query_fields", "headers", "header_count", "body"])
 def test_sizes_and_counts_are_whole_numbers(name: str) -> None:
+    value: Any = 1.5
     with pytest.raises(ValueError, match=f"Limits.{name} must be"):
-        Limits(**{name: 1.5})
+        Limits(**{name: value})
 
 
 def test_they_are_frozen_and_named() -> None:
