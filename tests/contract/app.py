@@ -354,6 +354,34 @@ async def misuse_later(request: HttpRequest) -> Any:
     return None
 
 
+# What `accept` may not be called with → what the log says about it.
+FLAWED_HEADS: dict[str, tuple[Any, Any, str]] = {
+    "status-text": ("200", {}, "Status code must be an int"),
+    "status-101": (101, {}, "Status code must be an int"),
+    "status-600": (600, {}, "Status code must be an int"),
+    "header-crlf": (200, {"x-flaw": "a\r\nx-injected: b"}, "x-flaw"),
+    "header-name": (200, {"x flaw": "a"}, "x flaw"),
+    "header-int": (200, {"x-flaw": 1}, "Header keys and values must all be strings"),
+    "length": (200, {"content-length": "many"}, "content-length"),
+}
+
+
+async def flawed_head(request: HttpRequest) -> Any:
+    status, headers, _ = FLAWED_HEADS[request.parts[1]]
+    await request.accept(status, headers)
+    await request.send("x")
+
+
+async def too_long(request: HttpRequest) -> Any:
+    await request.accept(200, {"content-length": "4"})
+    await request.send("much too long")
+
+
+async def too_short(request: HttpRequest) -> Any:
+    await request.accept(200, {"content-length": "40"})
+    await request.send("too short")
+
+
 async def accept_and_return(request: HttpRequest) -> Any:
     await request.accept(200, {})
     return "a value"
@@ -682,6 +710,11 @@ async def ws_waits(request: WebsocketRequest) -> Any:
         raise
 
 
+async def ws_json(request: WebsocketRequest) -> Any:
+    await request.accept()
+    await request.send({"got": await request.receive_json()})
+
+
 async def ws_iterates(request: WebsocketRequest) -> Any:
     await request.accept()
     got = [message async for message in request.receive_iter()]
@@ -797,6 +830,19 @@ WRAPPED: dict[str, Any] = {
     "rendered": asgineer.to_asgi(inner, error=render),
     "debug": asgineer.to_asgi(inner, debug=True),
 }
+
+
+async def by_hand(scope: Any, receive: Any, send: Any) -> None:
+    """Answer one path from a request made by hand, as a middleware may; pass the others on."""
+    request = HttpRequest(scope, receive, send)
+    if request.parts == ("by-hand", "answered"):
+        await request.accept(200, {"content-type": "text/plain"})
+        await request.send(f"{request.method} {len(await request.get_body())}", more=False)
+    else:
+        await core({**scope, "path": "/about", "raw_path": b"/about"}, receive, send)
+
+
+WRAPPED["by-hand"] = by_hand
 
 
 async def main(scope: Any, receive: Any, send: Any) -> None:

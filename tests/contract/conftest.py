@@ -8,20 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.differences import DIFFERENCES, UNSAFE
-from tests.contract.harness import FAKE, SETUPS, Servers
+from tests.contract.harness import SETUPS, Servers, marks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.contract.harness import Server
 
-# One worker of pytest-xdist per set-up, so that each server is started once.
-PARAMS = [
-    pytest.param(
-        name, id=name, marks=[pytest.mark.xdist_group(name), *([] if name == FAKE else [pytest.mark.server])]
-    )
-    for name in SETUPS
-]
+PARAMS = [pytest.param(name, id=name, marks=marks_of(name)) for name in SETUPS]
 
 
 @pytest.fixture(scope="session")

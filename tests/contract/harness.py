@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import httpx2
+import pytest
 import websockets.exceptions
 from websockets.sync.client import connect as connect_websocket
 from websockets.sync.client import unix_connect as connect_unix_websocket
@@ -221,6 +222,11 @@ class Socket:
 
     def __exit__(self, *args: object) -> None:
         self.close()
+
+
+def marks_of(setup: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a case on `setup`: one worker each, so that a server is started once."""
+    return [pytest.mark.xdist_group(setup), *([] if setup == FAKE else [pytest.mark.server])]
 
 
 def new_key() -> str:

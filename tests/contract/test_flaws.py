@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.app import FLAWS, RAISED
+from tests.contract.app import FLAWED_HEADS, FLAWS, RAISED
 from tests.contract.harness import Incomplete, new_key
 
 if TYPE_CHECKING:
     from tests.contract.harness import Server
+
+
+def get_no_success(server: Server, path: str) -> None:
+    """Ask for a response that fails once it began: cut off, or 500 where no head went out yet."""
+    with contextlib.suppress(Incomplete):
+        assert server.get(path).status == 500
 
 
 @pytest.mark.parametrize("name", FLAWS)
@@ -38,6 +44,20 @@ def test_flawed_header_never_goes_out(server: Server, name: str) -> None:
         "server",
         "connection",
     }
+
+
+@pytest.mark.parametrize("name", FLAWED_HEADS)
+def test_flawed_head_is_500_and_logged(server: Server, name: str) -> None:
+    reply = server.get(f"/flawed_head/{name}")
+    assert (reply.status, reply.text) == (500, "Internal server error")
+    (story,) = server.log()
+    assert FLAWED_HEADS[name][2] in story.partition("\n")[0]
+
+
+@pytest.mark.parametrize("name", ["too_long", "too_short"])
+def test_body_of_another_length_is_no_success(server: Server, name: str) -> None:
+    get_no_success(server, f"/{name}")
+    assert server.log("content-length")
 
 
 @pytest.mark.parametrize("name", RAISED)
@@ -104,6 +124,5 @@ def test_wrong_call_during_a_response_is_an_error(server: Server, name: str, tex
 
 
 def test_value_returned_after_accept_is_no_success(server: Server) -> None:
-    with contextlib.suppress(Incomplete):  # a server that sent no head yet can say 500 instead
-        assert server.get("/accept_and_return").status == 500
+    get_no_success(server, "/accept_and_return")
     assert server.log("Handlers that call request.accept() should return None")

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from asgineer.testing._process import ServerProcess, free_port
-from tests.contract.harness import FAKE, SETUPS, RealServer, Spot
+from tests.contract.harness import FAKE, SETUPS, RealServer, Spot, marks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SETUPS if name != FAKE],
+    params=[pytest.param(name, marks=marks_of(name)) for name in SETUPS if name != FAKE],
 )
 def guide(request: pytest.FixtureRequest, folder: Path) -> Iterator[RealServer]:
     """A server that serves all programs."""
@@ -147,6 +147,7 @@ def served(process: ServerProcess, port: int) -> str:
 PAGE = "<html>You requested <b>/page</b></html>"
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("server_name", ["uvicorn", "hypercorn", "daphne", "granian"])
 @pytest.mark.parametrize("first", ["server", "app"])
 def test_script_runs_itself(tmp_path: Path, server_name: str, first: str) -> None:
@@ -159,6 +160,7 @@ def test_script_runs_itself(tmp_path: Path, server_name: str, first: str) -> Non
     assert served(process, port) == PAGE
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     "command",
     [
@@ -179,6 +181,7 @@ def test_command_serves_the_example(folder: Path, command: str) -> None:
     assert served(process, port) == PAGE
 
 
+@pytest.mark.server
 def test_uvicorn_takes_no_file_name(folder: Path) -> None:
     command = [sys.executable, "-m", "uvicorn", "example.py:main", f"--port={free_port()}"]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)

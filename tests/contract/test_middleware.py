@@ -79,3 +79,11 @@ def test_asset_that_is_unknown_is_404(server: Server) -> None:
 
 def test_asset_is_only_read(server: Server) -> None:
     assert server.post("/asset/page.html", b"x").status == 405
+
+
+def test_request_made_by_hand_answers(server: Server) -> None:
+    assert server.post("/by-hand/answered", b"body").text == "POST 4"
+
+
+def test_request_made_by_hand_leaves_the_scope_as_it_was(server: Server) -> None:
+    assert server.get("/by-hand/passed-on").json()["path"] == "/about"

@@ -129,3 +129,10 @@ def test_low_level_accept_alone_is_an_empty_response(server: Server) -> None:
 def test_low_level_head_has_no_body(server: Server) -> None:
     reply = server.request("HEAD", "/lowlevel")
     assert (reply.status, reply.body) == (202, b"")
+
+
+def test_done_is_told_of_a_stream_that_was_cut_off(server: Server) -> None:
+    key = new_key()
+    with pytest.raises(Incomplete):
+        server.get(f"/stream/fails-later?key={key}")
+    assert server.notes(key, ":done") == [[200, len("before before "), "error"]]

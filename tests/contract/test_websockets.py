@@ -229,3 +229,17 @@ def test_request_tells_of_the_handshake(server: Server) -> None:
         "client_type": "tuple",
         "subprotocols": ["one"],
     }
+
+
+def test_json_message_is_decoded(server: Server) -> None:
+    with server.websocket("/ws/json") as socket:
+        socket.send('{"a": [1, "é"]}')
+        assert json.loads(socket.receive()) == {"got": {"a": [1, "é"]}}
+
+
+@pytest.mark.parametrize("message", ["{", "NaN"])
+def test_json_message_that_is_none_closes_with_1007(server: Server, message: str) -> None:
+    with server.websocket("/ws/json") as socket:
+        socket.send(message)
+        assert socket.wait_closed().code == 1007
+    assert server.all_errors() == []
