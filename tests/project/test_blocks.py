@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
@@ -130,12 +131,15 @@ def check_commands(block: Block) -> None:
 
 
 def check_own_options(words: list[str], block: Block) -> None:
-    help_text = subprocess.run(
-        [sys.executable, "-m", "asgineer", words[0], "--help"], capture_output=True, text=True, check=True
-    ).stdout
     for word in words:
         if word.startswith("--"):
-            assert word in help_text, f"{block.place}: {word}"
+            assert word in help_text(words[0]), f"{block.place}: {word}"
+
+
+@cache
+def help_text(command: str) -> str:
+    program = [sys.executable, "-m", "asgineer", command, "--help"]
+    return subprocess.run(program, capture_output=True, text=True, check=True).stdout
 
 
 def check_extras(line: str, block: Block) -> None:
