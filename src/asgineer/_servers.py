@@ -224,6 +224,7 @@ def _endpoint(bind: Bind) -> str:
 
 
 def _serve_granian(job: Job, ready: Ready) -> int:
+    import threading
     from functools import partial
     from pathlib import Path
 
@@ -244,13 +245,34 @@ def _serve_granian(job: Job, ready: Ready) -> int:
         "log_dictconfig": _log_config("_granian", job.log_level),
         "workers_kill_timeout": None if timeout is None else timeout + 1,  # 0 would mean no limit
     }
-    server = Granian(str(job.app), **{**options, **job.options})
+    server: Any = Granian(str(job.app), **{**options, **job.options})
+    end = server.signal_handler_interrupt
+
+    def on_signal(*args: Any) -> None:
+        end(*args)
+        threading.Thread(target=_ask_again, args=(server.wrks,), daemon=True).start()
+
+    server.signal_handler_interrupt = on_signal
     server.on_startup(_process.second_signal_kills)
     server.on_startup(ready)
     worker = replace(job, in_child=True)
     with _spawned_by_default() if isinstance(job.app, str) else contextlib.nullcontext():
         server.serve(target_loader=partial(_granian_worker, worker), wrap_loader=False)
     return 0
+
+
+def _ask_again(workers: list[Any]) -> None:
+    """Say SIGTERM to granian's workers every second until they have ended, as long as granian waits.
+
+    uvloop loses a signal that comes between two `run_until_complete`, which is where a worker is that
+    has just started; granian would wait for it until it kills it.
+    """
+    import time
+
+    while workers:
+        time.sleep(1)
+        for worker in list(workers):
+            worker.terminate()
 
 
 def for_granian(app: Any) -> Any:
