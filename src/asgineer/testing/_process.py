@@ -117,7 +117,7 @@ class ServerProcess:
         deadline = time.monotonic() + timeout
         while not is_listening(self.address):
             if self.status is not None:
-                self._reader.join()
+                self.stop()
                 raise RuntimeError(f"The server ended with status {self.status}:\n{self.output}")
             if time.monotonic() > deadline:
                 self.stop(0)
