@@ -156,6 +156,7 @@ RESULTS: dict[str, Any] = {
     "empty-bytes": b"",
     "empty-text": "",
     "one": ("single",),
+    "html-in-pair": ({}, "<html>page</html>"),
     "pair": ({"x-mark": "pair"}, "body"),
     "triple": (201, {"x-mark": "triple"}, "body"),
     "own-type": ({"Content-Type": "text/css"}, "body"),

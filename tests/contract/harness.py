@@ -385,7 +385,10 @@ class RealServer(Server):
         self.spot = spot
         address = spot.unix or (spot.host, spot.port)
         self.process = ServerProcess.command(
-            command(setup, spot, target), address, cwd=cwd, env={"PYTHONPATH": cwd}
+            command(setup, spot, target),
+            address,
+            cwd=cwd,
+            env={"PYTHONPATH": os.pathsep.join([cwd, os.environ.get("PYTHONPATH", "")])},
         )
         self.process.wait_until_ready()
         host = f"[{spot.host}]" if ":" in spot.host else spot.host

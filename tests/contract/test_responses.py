@@ -30,6 +30,7 @@ BYTES = "application/octet-stream"
         ("empty-bytes", BYTES, b""),
         ("empty-text", TEXT, b""),
         ("one", TEXT, b"single"),
+        ("html-in-pair", HTML, b"<html>page</html>"),
         ("html()", HTML, b"no tag"),
         ("text()", TEXT, b"<html>shown as it is"),
         ("json()", JSON, b'"a string"'),
@@ -63,6 +64,7 @@ def test_pair_gives_headers_and_body(server: Server) -> None:
 def test_triple_gives_status_too(server: Server) -> None:
     reply = server.get("/result/triple")
     assert (reply.status, reply.header("x-mark"), reply.body) == (201, "triple", b"body")
+    assert reply.header("content-type") == TEXT
 
 
 @pytest.mark.parametrize("status", [404, 599])
