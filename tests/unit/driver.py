@@ -14,6 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncIterator,
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
         MutableMapping,
         Sequence,
     )
-
-    import pytest
 
     from asgineer.testing._fakeclock import FakeClock
 
@@ -68,7 +68,10 @@ class _Connection:
 
     def __init__(self, app: App, scope: dict[str, Any]) -> None:
         self.app = app
-        self.scope = scope
+        # What went wrong in the handler is told here, as to a test client: see `finish`.
+        self.told: list[BaseException] = []
+        extensions = {**(scope.get("extensions") or {}), "asgineer.errors": self.told}
+        self.scope = {**scope, "extensions": extensions}
         self.sent: list[Message] = []
         self.error: BaseException | None = None
         self.task: asyncio.Task[None] | None = None
@@ -93,9 +96,12 @@ class _Connection:
             self.error = error
 
     async def finish(self) -> None:
-        """Wait for the app to end."""
+        """Wait for the app to end. A test's own assertion that failed in a handler fails the test."""
         assert self.task is not None
         await self.task
+        for error in self.told:
+            if isinstance(error, (AssertionError, pytest.fail.Exception)):
+                raise error
 
     def note(self, message: Message) -> None:
         self.sent.append(message)

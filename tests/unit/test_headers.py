@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from asgineer import HTTPError, Limits
-from asgineer._headers import decode_headers, encode_headers, parse_host
+from asgineer._headers import (
+    decode_headers,
+    encode_headers,
+    is_cross_site,
+    is_same_origin,
+    parse_content_type,
+    parse_host,
+)
 from asgineer._limits import DEFAULT_LIMITS
 
 
@@ -179,3 +186,59 @@ def test_messages_are_bounded() -> None:
 def test_parse_host() -> None:
     assert parse_host("A.b:80") == ("a.b", 80)
     assert parse_host("[::1]") == ("::1", None)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", ("", "")),
+        ("text/html", ("text/html", "")),
+        (" Text/HTML ", ("text/html", "")),
+        ("application/json; charset=UTF-8", ("application/json", "UTF-8")),
+        ('a/b;\tCharset="utf-8" ', ("a/b", "utf-8")),
+        ("a/b; x=y; charset=latin-1; z", ("a/b", "latin-1")),
+        ("a/b; xcharset=1", ("a/b", "")),
+        (";;;", ("", "")),
+        ("; charset", ("", "")),
+    ],
+)
+def test_parse_content_type(value: str, expected: tuple[str, str]) -> None:
+    assert parse_content_type(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        ("https://good.com", "good.com", True),
+        ("http://good.com:81", "GOOD.com:81", True),
+        ("https://good.com", "good.com:81", False),
+        ("https://evil.com", "good.com", False),
+        ("ftp://good.com", "good.com", False),
+        ("good.com", "good.com", False),
+        ("null", "null", False),
+        ("https://", "", False),
+        ("", "", False),
+    ],
+)
+def test_is_same_origin(origin: str, host: str, same: bool) -> None:
+    assert is_same_origin(origin, host) is same
+
+
+@pytest.mark.parametrize(
+    ("headers", "cross"),
+    [
+        ({}, False),
+        ({"host": "a"}, False),
+        ({"sec-fetch-site": "same-origin", "origin": "https://evil.com", "host": "a"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"sec-fetch-site": "same-site"}, True),
+        ({"sec-fetch-site": "cross-site", "origin": "https://a", "host": "a"}, True),
+        ({"sec-fetch-site": ""}, True),
+        ({"origin": "https://a", "host": "a"}, False),
+        ({"origin": "https://b", "host": "a"}, True),
+        ({"origin": "null", "host": "a"}, True),
+        ({"origin": "https://a"}, True),
+    ],
+)
+def test_is_cross_site(headers: dict[str, str], cross: bool) -> None:
+    assert is_cross_site(headers) is cross

@@ -349,6 +349,174 @@ def test_get_json_limit() -> None:
     assert ask(app_of(lambda request: request.get_json(limit=3)), body=b"[1,2]").status == 413
 
 
+JSON_TYPES = [
+    "application/json",
+    "Application/JSON; charset=UTF-8",
+    "application/vnd.api+json",
+    "a/b;charset=utf8",
+]
+CROSS_SITE = {"sec-fetch-site": "cross-site"}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"origin": "http://a", "host": "a"}, {"sec-fetch-site": "same-origin"}]
+)
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", *JSON_TYPES]
+)
+def test_json_is_read_whatever_its_type_unless_it_is_cross_site(
+    headers: dict[str, str], content_type: str | None
+) -> None:
+    more = {} if content_type is None else {"content-type": content_type}
+    assert ask(app_of(_get_json), body=b'{"a":1}', headers={**headers, **more}).text == '{"a":1}'
+
+
+@pytest.mark.parametrize(
+    "headers", [CROSS_SITE, {"origin": "https://evil.com", "host": "a"}, {"origin": "null"}]
+)
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        (None, 415),
+        ("text/plain", 415),
+        ("text/plain; application/json", 415),
+        ("application/jsonp", 415),
+        ("application/json", 200),
+        ("application/problem+json", 200),
+    ],
+)
+def test_json_of_a_page_of_another_site_must_say_so(
+    headers: dict[str, str], content_type: str | None, status: int
+) -> None:
+    more = {} if content_type is None else {"content-type": content_type}
+    exchange = run(converse(app_of(_get_json), body=b"{}", headers={**headers, **more}))
+    assert exchange.status == status
+    if status == 415:
+        assert exchange.text == "The body does not say that it is JSON"
+        assert exchange.received == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ({"content-type": "application/json; charset=utf-16"}, "JSON is UTF-8"),
+        ({"content-type": "text/plain; charset=latin-1"}, "JSON is UTF-8"),
+        ({"content-encoding": "gzip"}, "Encoded request bodies are not supported"),
+        ({"content-encoding": "identity, gzip"}, "Encoded request bodies are not supported"),
+    ],
+)
+def test_json_that_is_encoded(headers: dict[str, str], text: str) -> None:
+    answer = ask(app_of(_get_json), body=b"{}", headers=headers)
+    assert (answer.status, answer.text) == (415, text)
+
+
+def test_json_with_identity_as_its_encoding() -> None:
+    assert ask(app_of(_get_json), body=b"{}", headers={"content-encoding": "Identity"}).status == 200
+
+
+def test_get_json_with_a_type() -> None:
+    app = app_of(lambda request: request.get_json(type=list[int]))
+    assert ask(app, body=b"[1]").text == "[1]"
+    answer = ask(app, body=b'["x"]')
+    assert (answer.status, answer.text) == (422, "Expected `int`, got `str` - at `$[0]`")
+
+
+# A body that does not come
+
+
+@pytest.fixture
+def clock() -> Iterator[FakeClock]:
+    with fake_clock() as fake:
+        yield fake
+
+
+@pytest.mark.parametrize("read", [_get_body, _iterate, _get_json])
+@pytest.mark.parametrize("pieces", [[], [b"half"]])
+def test_an_idle_body_is_408(
+    read: Any, pieces: list[bytes], clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        exchange = Http(app_of(read), body=pieces, rest=True)
+        exchange.start()
+        await advance(clock, 29.9)
+        assert not exchange.sent
+        await advance(clock, 0.2)
+        await exchange.finish()
+        assert (exchange.status, exchange.text) == (408, "Request Timeout")
+        assert clock.waiting == 0
+
+    run(main())
+    assert not caplog.records
+
+
+def test_a_slow_body_that_keeps_coming_is_read(clock: FakeClock) -> None:
+    async def main() -> None:
+        exchange = Http(app_of(_get_body, limits=Limits(body_idle=10)), body=[], rest=True)
+        exchange.start()
+        for _ in range(10):
+            await advance(clock, 9)
+            exchange.feed(b"x")
+        await settle()
+        exchange.feed(b"!", more=False)
+        await exchange.finish()
+        assert exchange.text == "x" * 10 + "!"
+        assert clock.waiting == 0
+
+    run(main())
+
+
+def test_a_body_is_idle_only_while_it_is_waited_for(clock: FakeClock) -> None:
+    async def main() -> None:
+        async def work(request: HttpRequest) -> Any:
+            pieces = request.iter_body()
+            first = await anext(pieces)
+            await request.sleep_while_connected(100)
+            return b"".join([first, *[piece async for piece in pieces]])
+
+        exchange = Http(app_of(work, limits=Limits(body_idle=10)), body=[b"1"], rest=True)
+        exchange.start()
+        await advance(clock, 50)
+        await advance(clock, 51)
+        await advance(clock, 9)
+        exchange.feed(b"2")
+        await advance(clock, 9)
+        exchange.feed(b"3", more=False)
+        await exchange.finish()
+        assert exchange.text == "123"
+
+    run(main())
+
+
+def test_an_idle_body_without_a_limit(clock: FakeClock) -> None:
+    async def main() -> None:
+        exchange = Http(app_of(_get_body, limits=Limits(body_idle=None)), body=[], rest=True)
+        exchange.start()
+        await settle()
+        assert clock.waiting == 0
+        await advance(clock, 100_000)
+        exchange.feed(b"late", more=False)
+        await exchange.finish()
+        assert exchange.text == "late"
+
+    run(main())
+
+
+def test_an_idle_body_beside_a_listener(clock: FakeClock) -> None:
+    async def main() -> None:
+        async def work(request: HttpRequest) -> Any:
+            await request.sleep_while_connected(1)
+            return await request.get_body()
+
+        exchange = Http(app_of(work), body=[b"half"], rest=True)
+        exchange.start()
+        await advance(clock, 1)
+        await advance(clock, 31)
+        await exchange.finish()
+        assert exchange.status == 408
+
+    run(main())
+
+
 # Response out
 
 
@@ -917,6 +1085,22 @@ def test_send_after_the_client_left_raises(caplog: pytest.LogCaptureFixture) -> 
     assert not caplog.records
 
 
+def test_accept_itself_tells_of_a_lost_client() -> None:
+    async def main() -> None:
+        async def work(request: HttpRequest) -> None:
+            with pytest.raises(DisconnectedError):
+                await request.accept(200)
+            raise DisconnectedError
+
+        exchange = Http(app_of(work), lost=True)
+        exchange.leave()
+        exchange.start()
+        await exchange.finish()
+        assert (exchange.sent, exchange.error) == ([], None)
+
+    run(main())
+
+
 @pytest.mark.parametrize("how", ["whole", "accept", "stream", "error"])
 def test_a_server_that_raises_os_error_for_a_lost_client(how: str, caplog: pytest.LogCaptureFixture) -> None:
     """What ASGI 2.4 asks of servers."""
@@ -948,12 +1132,6 @@ def test_an_os_error_of_the_handler_is_no_disconnect(caplog: pytest.LogCaptureFi
 
 
 # Sleeping and waking
-
-
-@pytest.fixture
-def clock() -> Iterator[FakeClock]:
-    with fake_clock() as fake:
-        yield fake
 
 
 def sleeping(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from asgineer import BadRequest
+from asgineer import BadRequest, InvalidData
 from asgineer._json import decode, encode
 
 
@@ -157,3 +157,114 @@ def test_decode_what_is_none(data: bytes, text: str) -> None:
     with pytest.raises(BadRequest) as caught:
         decode(data)
     assert (caught.value.status, caught.value.body) == (400, text)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "value"),
+    [
+        (b'{"x": 1}', Point, Point(1)),
+        (b'{"x": 1, "more": 2}', Struct, Struct(1)),
+        (b"[1, 2]", list[int], [1, 2]),
+        (b"3", int, 3),
+        (b"null", type(None), None),
+        (b'"red"', Color, Color.RED),
+    ],
+)
+def test_decode_with_a_type(data: bytes, kind: Any, value: Any) -> None:
+    assert decode(data, kind) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "text"),
+    [
+        (b'{"x": "1"}', Point, "Expected `int`, got `str` - at `$.x`"),
+        (b"{}", Struct, "Object missing required field `x`"),
+        (b"[1, null]", list[int], "Expected `int`, got `null` - at `$[1]`"),
+        (b'"blue"', Color, "Invalid enum value 'blue'"),
+    ],
+)
+def test_decode_of_another_shape(data: bytes, kind: Any, text: str) -> None:
+    with pytest.raises(InvalidData) as caught:
+        decode(data, kind)
+    assert (caught.value.status, caught.value.body, caught.value.errors) == (422, text, {"": text})
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", Point),
+        (b'{"x":', Point),
+        (b'{"x":1}{}', Point),
+        (b"NaN", float),
+        (b"1e999", float),
+        (b"1" * 5000, int),
+        (b"[" * 100_000, list[Any]),
+        (b'["\xff"]', list[Any]),
+    ],
+)
+def test_what_is_no_json_is_400_with_a_type_too(data: bytes, kind: Any) -> None:
+    with pytest.raises(BadRequest):
+        decode(data, kind)
+
+
+def test_a_message_about_foreign_text_is_escaped_and_bounded() -> None:
+    with pytest.raises(InvalidData) as caught:
+        decode(b'"\\u001b[31m' + b"x" * 10_000 + b'"', Color)
+    assert len(caught.value.body) <= 201
+    assert "\x1b" not in caught.value.body
+
+
+class ModelError(ValueError):
+    def __init__(self, details: Any) -> None:
+        self.details = details
+
+    def errors(self) -> Any:
+        return self.details
+
+
+def model_that_raises(error: Exception) -> Any:
+    class Model:
+        @classmethod
+        def model_validate_json(cls, data: bytes) -> Any:
+            raise error
+
+    return Model
+
+
+def test_decode_with_a_model_of_another_library() -> None:
+    class Model:
+        @classmethod
+        def model_validate_json(cls, data: bytes) -> Any:
+            return "validated", data
+
+    assert decode(b"{}", Model) == ("validated", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("error", "errors"),
+    [
+        (ModelError([{"loc": ("a", 0, "b"), "msg": "no\n"}]), {"a.0.b": "no\\n"}),
+        (ModelError([{"loc": (), "msg": "no"}]), {"": "no"}),
+        (ModelError([{"unlike": "pydantic"}]), {"": "Invalid data"}),
+        (ValueError("secret"), {"": "Invalid data"}),
+        (ModelError([{"loc": (n,), "msg": "x" * 999} for n in range(99)]), None),
+    ],
+)
+def test_what_a_model_says_is_told_by_field(error: Exception, errors: dict[str, str] | None) -> None:
+    with pytest.raises(InvalidData) as caught:
+        decode(b"{}", model_that_raises(error))
+    if errors is None:
+        assert len(caught.value.errors) == 20
+        assert all(len(text) <= 201 for text in caught.value.errors.values())
+    else:
+        assert caught.value.errors == errors
+
+
+def test_what_is_no_json_is_400_with_a_model_too() -> None:
+    with pytest.raises(BadRequest, match="not valid JSON"):
+        decode(b"{", model_that_raises(ModelError([])))
+
+
+def test_an_error_of_a_model_that_is_no_verdict_comes_through() -> None:
+    with pytest.raises(KeyError):
+        decode(b"{}", model_that_raises(KeyError("x")))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asgineer import BadRequest, BaseRequest, HTTPError, HttpRequest, Limits, WebsocketRequest
+from asgineer import BadRequest, BaseRequest, HTTPError, HttpRequest, InvalidData, Limits, WebsocketRequest
 from asgineer._request import Settings
 
 from .driver import encode_pairs
@@ -407,6 +408,29 @@ def test_query_limits_are_the_apps() -> None:
         _ = request_of(query_string=b"abc", limits=Limits(query=2)).querylist
     with pytest.raises(BadRequest):
         _ = request_of(query_string=b"a&b", limits=Limits(query_fields=1)).querylist
+
+
+@dataclasses.dataclass
+class Page:
+    page: int
+    tags: list[str] = dataclasses.field(default_factory=list)
+
+
+def test_get_query() -> None:
+    request = request_of(query_string=b"page=1&tags=a&page=3&tags=b&other=x")
+    assert request.get_query(Page) == Page(3, ["a", "b"])
+
+
+def test_get_query_tells_what_is_wrong() -> None:
+    with pytest.raises(InvalidData) as caught:
+        request_of(query_string=b"page=x").get_query(Page)
+    assert caught.value.errors == {"page": "Expected `int`, got `str`"}
+    assert (caught.value.status, caught.value.body) == (422, "page: Expected `int`, got `str`")
+
+
+def test_get_query_has_the_limits_of_the_query() -> None:
+    with pytest.raises(BadRequest, match="Too many query fields"):
+        request_of(query_string=b"a&" * 2000).get_query(Page)
 
 
 # The rest

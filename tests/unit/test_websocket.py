@@ -446,6 +446,22 @@ def test_receive_json_of_something_else_closes_with_1007(
     assert not caplog.records
 
 
+def test_receive_json_with_a_type() -> None:
+    async def main() -> None:
+        async def work(request: WebsocketRequest) -> None:
+            await request.accept()
+            assert await request.receive_json(list[int]) == [1]
+            await request.receive_json(list[int])
+
+        socket = socket_for(work)
+        socket.text("[1]")
+        socket.text('["x"]')
+        await finish(socket)
+        assert socket.close_code == 1007
+
+    run(main())
+
+
 def test_concurrent_sends() -> None:
     async def work(request: WebsocketRequest) -> None:
         await request.accept()
