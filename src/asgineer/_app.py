@@ -51,6 +51,7 @@ Handler: TypeAlias = "Callable[[HttpRequest], Awaitable[Response | None]]"
 WebsocketHandler: TypeAlias = "Callable[[WebsocketRequest], Awaitable[Response | None]]"
 AnyHandler: TypeAlias = "Handler | WebsocketHandler"
 
+_new = object.__new__
 INTERNAL_ERROR = "Internal server error"
 
 
@@ -121,8 +122,9 @@ def _make_app(handler: Any, settings: Settings) -> Any:
         """Serve one HTTP request. Whatever is no HTTP takes the first turn off."""
         if scope["type"] != "http":
             return await _serve_other(settings, scope, receive, send)
-        request = HttpRequest(scope, receive, send)
-        request._settings = settings
+        # HttpRequest(scope, receive, send), without the call of __init__: a tenth of our own time.
+        request = _new(HttpRequest)
+        request.scope, request._receive, request._send, request._settings = scope, receive, send, settings
         done = settings.done
         start = 0.0 if done is None else perf_counter()
         outcome = "ok"
