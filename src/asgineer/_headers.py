@@ -152,6 +152,25 @@ def _encode_value(name: str, value: Any) -> bytes:
     return value.encode("latin-1")
 
 
+def is_token(text: str) -> bool:
+    """Say whether `text` is a token, RFC 9110 section 5.6.2: what names headers, methods and cookies."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def add_vary(headers: dict[str, str | list[str]], *names: str) -> None:
+    """Add to the Vary header what the response depends on besides; "*" says it all already.
+
+    `headers` has lower-case names and is changed.
+    """
+    value = headers.get("vary", [])
+    listed = [part.strip(" \t") for part in (value if isinstance(value, str) else ",".join(value)).split(",")]
+    listed = [part for part in listed if part]
+    known = {part.lower() for part in listed}
+    if "*" not in known:
+        listed += [name for name in names if name.lower() not in known]
+        headers["vary"] = ", ".join(listed)
+
+
 _HOST = re.compile(
     r"(?P<host>\[(?=[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]{2,45}\]"  # IPv6; a zone is of no use to others
     r"|[A-Za-z0-9._~-]{1,255})"  # IPv4 or a name; sub-delims and escapes (RFC 3986) are in no real host

@@ -21,6 +21,8 @@ class Limits:
         query_fields: fields in it, as PHP and Django count them; more is 400.
         headers: bytes of all header names and values; more is 431.
         header_count: header fields; more is 431.
+        cookies: bytes of the Cookie header; more is 431.
+        cookie_pairs: cookies in it; more is 431.
         body: bytes of the request body; more is 413.
         body_idle: seconds without a piece of the request body, while it is read; more is 408.
     """
@@ -29,6 +31,8 @@ class Limits:
     query_fields: int | None = 1000
     headers: int | None = 65_536
     header_count: int | None = 128
+    cookies: int | None = 16_384
+    cookie_pairs: int | None = 100
     body: int | None = 10 * 2**20
     body_idle: int | None = 30
 

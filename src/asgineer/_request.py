@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
+from ._cookies import parse_cookies
 from ._fields import check_fields
 from ._headers import Headers, decode_headers, parse_host
 from ._limits import DEFAULT_LIMITS, Limits
@@ -75,6 +76,7 @@ class BaseRequest:
     _doing: str = "request handler"  # for the log, should it fail
     _default_scheme: ClassVar[str] = "http"
     _headers: Headers | None = None
+    _cookies: dict[str, str] | None = None
     _parts: tuple[str, ...] | None = None
     _querylist: list[tuple[str, str]] | None = None
     _state: dict[str, Any] | None = None
@@ -122,6 +124,19 @@ class BaseRequest:
         if self._headers is None:
             self._headers = decode_headers(self.scope["headers"], self._settings.limits)
         return self._headers
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that the client sent: the same dict each time; of a repeated name the first.
+
+        Values are as they came, never decoded or un-quoted; a cookie without a name is left out.
+
+        Raises:
+            HeadersTooLarge: over `Limits.cookies` bytes (16 KiB) or `Limits.cookie_pairs` (100).
+        """
+        if self._cookies is None:
+            self._cookies = parse_cookies(self.headers.get("cookie", ""), self._settings.limits)
+        return self._cookies
 
     # Where it was sent to
 

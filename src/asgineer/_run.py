@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import _log
+from ._extras import install_command
 from ._load import BadArgument, Missing, check_app, import_string, refuse_while_importing
 from ._servers import OURS, SERVERS, STARTERS, TAKE_SOCKETS, Job, for_granian
 
@@ -121,16 +122,6 @@ def _is_installed(package: str) -> bool:
     from importlib.util import find_spec
 
     return find_spec(package) is not None
-
-
-def install_command(extra: str) -> str:
-    """Return the command that installs one of our extras; the distribution's name is asked, not known."""
-    from importlib.metadata import entry_points
-
-    for script in entry_points(group="console_scripts", name="asgineer"):
-        if script.dist is not None and script.value.startswith("asgineer."):
-            return f'pip install "{script.dist.name}[{extra}]"'
-    return f"pip install {extra}"
 
 
 def _parse_bind(bind: str) -> Bind:

@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 from ._assets import make_asset_handler
+from ._cookies import make_cookie
 from ._response import encode_body, normalize_response
 
-__all__ = ["guess_content_type_from_body", "make_asset_handler", "normalize_response", "sleep"]
+__all__ = ["guess_content_type_from_body", "make_asset_handler", "make_cookie", "normalize_response", "sleep"]
 
 sleep = asyncio.sleep
 

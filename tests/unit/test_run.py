@@ -182,11 +182,6 @@ def test_a_missing_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
         asgineer.run(main)
 
 
-def test_without_a_distribution_the_server_itself_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
-    assert _run.install_command("daphne") == "pip install daphne"
-
-
 @pytest.mark.parametrize("options", [{"workers": 2}, {"reload": True}])
 def test_an_app_without_a_name_cannot_be_served_by_other_processes(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cannot be found by another process"):
