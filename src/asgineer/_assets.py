@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._negotiate import IDENTITY, choose_encoding, is_compressed_media, matches_etag
 from ._response import encode_body
@@ -66,8 +65,7 @@ _WRAPPED_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Variant:
+class _Variant(NamedTuple):
     """One encoding of an asset, and all that is ever sent of it."""
 
     body: bytes
@@ -76,8 +74,7 @@ class _Variant:
     headers_304: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Asset:
+class _Asset(NamedTuple):
     variants: dict[str, _Variant]
     offers: tuple[str, ...]  # its encodings, the smallest first
 

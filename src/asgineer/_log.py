@@ -7,7 +7,6 @@ client cannot forge a line or fill a disk. Nothing else may live here.
 """
 
 import logging
-import re
 import sys
 import traceback
 
@@ -16,17 +15,21 @@ logger = logging.getLogger("asgineer")
 MAX_TEXT = 400  # characters of one foreign text in a log line
 MAX_TRACEBACK = 16_384  # characters; a deep recursion prints less, a 10 MB exception text more
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_CONTROLS_BUT_NEWLINE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-
-def _escape_match(match: re.Match[str]) -> str:
-    return match.group().encode("unicode_escape").decode("ascii")
+def _escape_unprintable(text: str, keep: str = "") -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        [
+            char if char.isprintable() or char in keep else char.encode("unicode_escape").decode("ascii")
+            for char in text
+        ]
+    )
 
 
 def escape(text: str, limit: int = MAX_TEXT) -> str:
     """Return `text` as one printable line of at most `limit` characters and an ellipsis."""
-    line = _CONTROLS.sub(_escape_match, text[: limit + 1])
+    line = _escape_unprintable(text[: limit + 1])
     return line if len(line) <= limit else line[:limit] + "…"
 
 
@@ -53,7 +56,7 @@ def log_error(text: str, error: BaseException) -> None:
         story = story[:half] + "\n  …\n  " + story[-half:]
     exc_info = (type(error), error, error.__traceback__)
     record = logger.makeRecord(logger.name, logging.ERROR, "", 0, text, (), exc_info)
-    record.exc_text = _CONTROLS_BUT_NEWLINE.sub(_escape_match, story)
+    record.exc_text = _escape_unprintable(story, keep="\n")
     logger.handle(record)
 
 

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import _log
@@ -186,16 +185,16 @@ def _serve(job: Job, reload: bool, reload_dirs: str | Sequence[str] | None) -> i
     from ._bind import bound
 
     if reload or (job.workers > 1 and job.server != "granian"):
-        job = replace(job, app=import_string(job.app))
+        job = job._replace(app=import_string(job.app))
     elif job.server == "granian":
-        job = replace(job, app=for_granian(job.app))
+        job = job._replace(app=for_granian(job.app))
     with contextlib.ExitStack() as stack:
         try:
             bind, sockets = stack.enter_context(bound(job.bind, keep=job.server in TAKE_SOCKETS))
         except OSError as error:
             _log.logger.error("%s", error.strerror)
             return 1
-        job = replace(job, bind=bind, sockets=sockets)
+        job = job._replace(bind=bind, sockets=sockets)
         if reload:
             return _serve_and_reload(job, reload_dirs)
         if job.workers > 1 and job.server != "granian":
@@ -229,7 +228,7 @@ def _supervise(job: Job) -> int:
 
     return _process.supervise(
         _start_in_child,
-        (replace(job, workers=1, in_child=True),),
+        (job._replace(workers=1, in_child=True),),
         job.workers,
         job.shutdown_timeout,
         ready=lambda: _announce(job),
@@ -251,7 +250,7 @@ def _serve_and_reload(job: Job, reload_dirs: str | Sequence[str] | None) -> int:
     directories = [reload_dirs] if isinstance(reload_dirs, str) else list(reload_dirs)
     return _process.serve_and_reload(
         _start_and_announce,
-        (replace(job, in_child=True),),
+        (job._replace(in_child=True),),
         directories,
         job.shutdown_timeout,
         stopping=lambda: _close(job),

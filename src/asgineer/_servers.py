@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _load, _log
 
@@ -38,18 +37,17 @@ OURS = {
 }
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """What is to be served, and how: everything a starter, and a process of ours, needs to know."""
 
     app: Any  # an ASGI callable, or "module:name"; always the latter in another process
     server: str
     bind: Bind
+    options: Mapping[str, Any]  # the server's own
     workers: int = 1
     shutdown_timeout: float | None = 10
     access_log: bool = False
     log_level: str = "warning"
-    options: Mapping[str, Any] = field(default_factory=dict)
     sockets: tuple[socket.socket, ...] = ()
     in_child: bool = False
 
@@ -255,7 +253,7 @@ def _serve_granian(job: Job, ready: Ready) -> int:
     server.signal_handler_interrupt = on_signal
     server.on_startup(_process.second_signal_kills)
     server.on_startup(ready)
-    worker = replace(job, in_child=True)
+    worker = job._replace(in_child=True)
     with _spawned_by_default() if isinstance(job.app, str) else contextlib.nullcontext():
         server.serve(target_loader=partial(_granian_worker, worker), wrap_loader=False)
     return 0
