@@ -43,7 +43,7 @@ class Job(NamedTuple):
     app: Any  # an ASGI callable, or "module:name"; always the latter in another process
     server: str
     bind: Bind
-    options: Mapping[str, Any]  # the server's own
+    options: Mapping[str, Any] = {}  # the server's own; nobody writes into it
     workers: int = 1
     shutdown_timeout: float | None = 10
     access_log: bool = False
