@@ -7,13 +7,17 @@ names and nothing else; importing it loads the standard library only and configu
 
 from . import utils
 from ._app import Handler, response_of, to_asgi
+from ._forms import Form
 from ._http import HttpRequest
+from ._lifespan import running
 from ._limits import Limits
 from ._params import param
+from ._parts import Part
 from ._request import BaseRequest
 from ._requestset import RequestSet
 from ._response import Response, html, json, text
 from ._run import run
+from ._uploads import UploadFile
 from ._websocket import WebsocketRequest
 from .errors import (
     AsgineerError,
@@ -39,6 +43,7 @@ __all__ = [
     "BaseRequest",
     "BodyTooLarge",
     "DisconnectedError",
+    "Form",
     "HTTPError",
     "Handler",
     "HeadersTooLarge",
@@ -46,11 +51,13 @@ __all__ = [
     "InvalidData",
     "Limits",
     "MethodNotAllowed",
+    "Part",
     "RequestSet",
     "RequestTimeout",
     "Response",
     "ServerClosing",
     "UnsupportedMediaType",
+    "UploadFile",
     "UsageError",
     "WebsocketRequest",
     "__version__",
@@ -59,6 +66,7 @@ __all__ = [
     "param",
     "response_of",
     "run",
+    "running",
     "sleep",
     "text",
     "to_asgi",

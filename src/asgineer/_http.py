@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _clock, _json, _shutdown
+from ._forward import call, check_finished, scope_for
 from ._headers import encode_headers, is_cross_site, parse_content_type
 from ._interrupt import Interrupt
 from ._limits import UNSET, Unset
@@ -26,6 +28,7 @@ from .errors import (
     BadRequest,
     BodyTooLarge,
     DisconnectedError,
+    InvalidData,
     RequestTimeout,
     ServerClosing,
     UnsupportedMediaType,
@@ -34,8 +37,12 @@ from .errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
+    from typing import NoReturn
 
+    from ._forms import Form
+    from ._forward import ASGIApp
     from ._headers import RawHeaders
+    from ._parts import Parts
     from ._request import Message
 
 __all__ = ["HttpRequest"]
@@ -43,7 +50,10 @@ __all__ = ["HttpRequest"]
 NEW, REFUSED, ACCEPTED, WHOLE, ENDED = "new", "refused", "accepted", "whole", "ended"
 UNREAD, CONSUMED = "unread", "consumed"
 CHUNKS_IN_A_ROW = 16  # sent before the event loop gets a turn: a turn costs about as much as a send
+KEPT_PIECE = 65_536  # bytes of a body that was read whole, for who reads it in pieces
 NO_BODY = (204, 304)  # RFC 9110 sections 15.3.5 and 15.4.5
+# ASGI's, and two of its extensions: a file that the server reads by itself. All can be the last one.
+BODY_MESSAGES = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
 
 T = TypeVar("T")
 DISCONNECT: Message = {"type": "http.disconnect"}
@@ -122,6 +132,7 @@ class HttpRequest(BaseRequest):
     _response_stage: str = NEW
     _body_stage: str = UNREAD
     _body: bytes | None = None
+    _form: Form | None = None
     _content_length: int | None = None  # what the head of a streamed response promised
 
     _chunks_in_a_row: int = 0
@@ -201,10 +212,10 @@ class HttpRequest(BaseRequest):
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _refuse_body(self) -> None:
+    def _refuse_body(self, text: str = "Request body too large") -> NoReturn:
         if self._response_stage is NEW:
             self._response_stage = REFUSED
-        raise BodyTooLarge
+        raise BodyTooLarge(text)
 
     @overload
     async def get_json(self, limit: int | None | Unset = UNSET, type: None = None) -> Any: ...
@@ -239,6 +250,80 @@ class HttpRequest(BaseRequest):
         says_json = media_type == "application/json" or media_type.endswith("+json")
         if not says_json and is_cross_site(headers):
             raise UnsupportedMediaType("The body does not say that it is JSON")
+
+    @overload
+    async def get_form(self, type: None = None, *, limit: int | None | Unset = UNSET) -> Form: ...
+    @overload
+    async def get_form(self, type: type[T], *, limit: int | None | Unset = UNSET) -> T: ...
+    async def get_form(self, type: Any = None, *, limit: int | None | Unset = UNSET) -> Any:
+        """Return the form in the request body, urlencoded or multipart; it is kept for a second call.
+
+        Files above `Limits.spool` (1 MiB) are written to a temporary file by a thread. All are closed
+        when the handler ends, however it ends.
+
+        Args:
+            type: return a value of this dataclass, Struct, TypedDict or NamedTuple class instead:
+                see `Form.check`, which is for showing the page again with what is wrong.
+            limit: bytes, None for no limit; left out, it is `Limits.body` (10 MiB).
+
+        Raises:
+            BadRequest: 400, the form can't be read, or the client ended it early.
+            InvalidData: 422, some field is not what `type` asks for; `errors` has all of them.
+            UnsupportedMediaType: 415, the body does not say that it is a form.
+            BodyTooLarge: over the limit, or over one of `Limits.form_fields`, `form_files`, `form_field`.
+            UsageError, RequestTimeout, DisconnectedError: as `get_body`.
+        """
+        if self._form is None:
+            from ._forms import read_form
+
+            body = self._iter_limited(limit)
+            self._held = True
+            self._form = await read_form(self.headers, body, self._settings.limits, self._refuse_body)
+        if type is None:
+            return self._form
+        value, errors = self._form.check(type)
+        if errors:
+            raise InvalidData(errors)
+        return value
+
+    def iter_form(self, limit: int | None | Unset = UNSET) -> Parts:
+        """Iterate over the parts of a multipart form as they come in, without keeping any of it.
+
+            async for part in request.iter_form(limit=None):
+                if part.filename is not None:
+                    await part.save(folder / f"{uuid4()}.upload")
+
+        A part is read inside the loop, by iteration, `read` or `save`, or it is skipped.
+
+        Args:
+            limit: bytes of the whole body, None for any size; left out, it is `Limits.body` (10 MiB).
+
+        Raises:
+            UnsupportedMediaType, BodyTooLarge, BadRequest: as `get_form`.
+            UsageError, RequestTimeout, DisconnectedError: as `iter_body`.
+        """
+        from ._parts import open_parts
+
+        body = self._iter_limited(limit)
+        return open_parts(self.headers, body, self._settings.limits, self._refuse_body)
+
+    async def _iter_limited(self, limit: int | None | Unset) -> AsyncGenerator[bytes]:
+        """Iterate over the body, as it comes in or as `get_body` kept it, up to `limit` bytes."""
+        if isinstance(limit, Unset):
+            limit = self._settings.limits.body
+        if self._body is not None:
+            for start in range(0, len(self._body), KEPT_PIECE):
+                yield self._body[start : start + KEPT_PIECE]
+            return
+        if self._body_stage is UNREAD:
+            self._check_declared_length(limit)
+        size = 0
+        async with aclosing(self.iter_body()) as chunks:
+            async for chunk in chunks:
+                size += len(chunk)
+                if limit is not None and size > limit:
+                    self._refuse_body()
+                yield chunk
 
     # Response out
 
@@ -336,6 +421,54 @@ class HttpRequest(BaseRequest):
         except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
             self._note_disconnect()
             raise DisconnectedError from error
+
+    # Another app
+
+    async def forward(self, app: ASGIApp, prefix: str = "") -> None:
+        """Hand the request to another ASGI application, which answers it; return None after it.
+
+        Every message goes through as it is, so `Limits` of the body and our checks don't hold for
+        what the other app reads. It finds `state` in its `scope["state"]`, with what its own lifespan
+        left there (see `running`).
+
+        Args:
+            prefix: the path that it is mounted at, inside this app, such as "/admin". `root_path`
+                grows by it, `path` in the scope stays whole, as ASGI has it.
+
+        Raises:
+            HTTPError: 404, the path isn't under the prefix.
+            UsageError: the body was read, or a response accepted.
+            RuntimeError: the app returned without a whole response; uncaught, that is a 500, or
+                the connection is cut. What the app raises passes, and ends the same way.
+            DisconnectedError: the client left, before the end of the response.
+        """
+        scope = scope_for(self, app, prefix)
+        if self._response_stage is REFUSED:
+            raise BodyTooLarge
+        if self._response_stage is not NEW:
+            raise UsageError("Cannot forward an already accepted request")
+        if self._body_stage is not UNREAD:
+            raise UsageError("Cannot forward a request whose body was consumed")
+        self._body_stage = CONSUMED
+        await call(self, app, scope, self._next_message, self._pass_on)
+        check_finished(self, self._response_stage is ENDED)
+
+    async def _pass_on(self, message: Message) -> None:
+        """Send a message of another app, and take note of it."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._response_stage = ACCEPTED
+            self._status = message["status"]
+        elif kind in BODY_MESSAGES:
+            if self.method != "HEAD":
+                self._bytes_sent += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._response_stage = ENDED
+        try:
+            await self._send(message)
+        except OSError:
+            self._note_disconnect()
+            raise
 
     # Waiting
 
@@ -457,5 +590,7 @@ class HttpRequest(BaseRequest):
         self._response_stage = ENDED
         if self._listener is not None:
             self._listener.cancel()
+        if self._form is not None:
+            self._form.close()
         if self._request_sets:
             self._leave_request_sets()

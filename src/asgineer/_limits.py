@@ -24,6 +24,11 @@ class Limits:
         cookies: bytes of the Cookie header; more is 431.
         cookie_pairs: cookies in it; more is 431.
         body: bytes of the request body; more is 413.
+        form_fields: fields of a form, files aside; more is 413.
+        form_files: files of a form; more is 413.
+        form_field: bytes of one field of a form, and a tenth of all of them; more is 413.
+        spool: bytes of one uploaded file that are kept in memory, and a tenth of all of them; a
+            larger file goes to a temporary one. For `get_form`; `iter_form` keeps none.
         body_idle: seconds without a piece of the request body, while it is read; more is 408.
     """
 
@@ -34,6 +39,10 @@ class Limits:
     cookies: int | None = 16_384
     cookie_pairs: int | None = 100
     body: int | None = 10 * 2**20
+    form_fields: int | None = 1000
+    form_files: int | None = 100
+    form_field: int | None = 2**20
+    spool: int | None = 2**20
     body_idle: int | None = 30
 
     def __post_init__(self) -> None:

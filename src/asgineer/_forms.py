@@ -1,0 +1,210 @@
+"""Forms: a request body → the fields and files of a form, all of it in memory or in temporary files.
+
+Nothing here knows a request: see `_parts`, which brings the parts of a multipart form one by
+one. What one form may hold is bounded twice: each field, and each file in memory, by its own
+limit, and all of them together by `TOGETHER` times as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import parse_qsl
+
+from ._fields import MISSING, check_fields
+from ._parts import FIELD_TOO_LARGE, URLENCODED, media_type_of, open_parts
+from ._uploads import DISK_CHUNK, UploadFile, close_files
+from .errors import BadRequest, InvalidData
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+    from typing import TypeAlias
+
+    from ._headers import Headers
+    from ._limits import Limits
+    from ._parts import Parts, Refuse
+
+    Values: TypeAlias = dict[str, list[str | UploadFile]]
+
+__all__ = ["Form"]
+
+T = TypeVar("T")
+
+TOGETHER = 10  # all fields are at most that many times `Limits.form_field`, files in memory `Limits.spool`
+LONG_QUERY = 65_536  # bytes that are decoded in the event loop; more of them take a thread
+TOO_MANY_FIELDS = "Too many form fields"
+FIELDS_TOO_LARGE = "Form fields too large"
+
+
+class MissingField(InvalidData, KeyError):
+    """422, and what a mapping raises."""
+
+    __str__ = Exception.__str__  # a KeyError shows the text as a repr
+
+
+class Form(Mapping[str, "str | UploadFile"]):
+    """The fields and files of a form by name; of a repeated name the last, as in `querydict`.
+
+    A name that the client left out is its mistake, not yours: `form[name]`, `text` and `file`
+    raise an InvalidData (422), which is a KeyError too. Its files end with the handler.
+    """
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> str | UploadFile:
+        values = self._values.get(name)
+        if not values:
+            raise MissingField({name: MISSING})
+        return values[-1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<Form {', '.join(map(repr, self._values))}>"  # no values: they end up in logs
+
+    def getlist(self, name: str) -> list[str | UploadFile]:
+        """Return all that was sent under `name`, in its order; [] where nothing was."""
+        return list(self._values.get(name, ()))
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """Return the text of a field, `default` where it was not sent.
+
+        Raises:
+            InvalidData: 422, it was not sent and there is no default; or it is a file.
+        """
+        if default is not None and name not in self._values:
+            return default
+        value = self[name]
+        if not isinstance(value, str):
+            raise InvalidData({name: "Expected a text, got a file"})
+        return value
+
+    def file(self, name: str) -> UploadFile:
+        """Return an uploaded file. A file field that was left empty is not sent.
+
+        Raises:
+            InvalidData: 422, it was not sent; or it is a text.
+        """
+        value = self[name]
+        if isinstance(value, str):
+            raise InvalidData({name: "Expected a file, got a text"})
+        return value
+
+    def check(self, type: type[T]) -> tuple[T | None, dict[str, str]]:
+        """Make a value of `type`, each field on its own, to show a page again with what is wrong in it.
+
+        Conversion is lax: "3" is an int, a repeated field a list, an empty one a missing one (but for
+        a str), "on" is true. A field of type UploadFile takes a file.
+
+        Args:
+            type: a dataclass, Struct, TypedDict or NamedTuple class.
+
+        Returns:
+            The value and {}; or None and {field: message}, with "" for what concerns the whole.
+        """
+        value, errors = check_fields(self._values, type)
+        return value, errors
+
+    def close(self) -> None:
+        """Close the files; done for you when the handler ends."""
+        close_files(
+            value for values in self._values.values() for value in values if isinstance(value, UploadFile)
+        )
+
+
+async def read_form(headers: Headers, body: AsyncGenerator[bytes], limits: Limits, refuse: Refuse) -> Form:
+    """Read a whole form of either kind.
+
+    Raises:
+        UnsupportedMediaType: it is no form.
+        BadRequest: it can't be read.
+    """
+    values: Values = {}
+    form = Form(values)
+    try:
+        if media_type_of(headers) == URLENCODED:
+            await _read_urlencoded(values, body, limits, refuse)
+        else:
+            await _read_multipart(values, open_parts(headers, body, limits, refuse))
+    except BaseException:
+        form.close()
+        raise
+    finally:
+        await body.aclose()
+    return form
+
+
+async def _read_urlencoded(
+    values: Values, body: AsyncGenerator[bytes], limits: Limits, refuse: Refuse
+) -> None:
+    chunks = []
+    size = separators = 0
+    async for chunk in body:
+        size += len(chunk)
+        separators += chunk.count(b"&")
+        if limits.form_fields is not None and separators >= max(limits.form_fields, 1):
+            refuse(TOO_MANY_FIELDS)
+        if limits.form_field is not None and size > TOGETHER * limits.form_field:
+            refuse(FIELDS_TOO_LARGE)
+        chunks.append(chunk)
+    data = b"".join(chunks)
+    if limits.form_field is not None:
+        _check_sizes(data, limits.form_field, refuse)
+    pairs = await asyncio.to_thread(_parse, data) if len(data) > LONG_QUERY else _parse(data)
+    if limits.form_fields is not None and len(pairs) > limits.form_fields:
+        refuse(TOO_MANY_FIELDS)
+    for name, text in pairs:
+        values.setdefault(name, []).append(text)
+
+
+def _check_sizes(data: bytes, limit: int, refuse: Refuse) -> None:
+    """Refuse a name or value that is too large, as it was sent: "%41" is three bytes."""
+    if len(data) > limit:
+        for pair in data.split(b"&"):
+            name, _, value = pair.partition(b"=")
+            if len(name) > limit or len(value) > limit:
+                refuse(FIELD_TOO_LARGE)
+
+
+def _parse(data: bytes) -> list[tuple[str, str]]:
+    """Return the pairs, by the same rules as those of a query."""
+    return parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)
+
+
+async def _read_multipart(values: Values, parts: Parts) -> None:
+    limits = parts.limits
+    text_left = None if limits.form_field is None else TOGETHER * limits.form_field
+    memory_left = None if limits.spool is None else TOGETHER * limits.spool
+    async for part in parts:
+        if part.filename is None:
+            data = await part.read()
+            if text_left is not None:
+                text_left -= len(data)
+                if text_left < 0:
+                    parts.refuse(FIELDS_TOO_LARGE)
+            values.setdefault(part.name, []).append(_decode(data))
+            continue
+        spool = None if limits.spool is None or memory_left is None else min(limits.spool, memory_left)
+        file = UploadFile(part.filename, part.content_type, spool)
+        values.setdefault(part.name, []).append(file)  # before it has anything that must be closed
+        async for chunk in part._read_chunks(DISK_CHUNK):
+            await file._write(chunk)
+        if memory_left is not None and file._disk is None:
+            memory_left -= file.size
+        if not file.filename and not file.size:  # what a browser sends for a file field that was left empty
+            values[part.name].pop()
+    for name in [name for name, sent in values.items() if not sent]:
+        del values[name]
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("Form field is not UTF-8") from None
