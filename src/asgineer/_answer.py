@@ -2,7 +2,7 @@
 
 A client's mistake (an HTTPError) is answered and not logged. A disconnect is no error: it
 passes through, as a cancellation does. Anything else is ours: one record tells the story,
-the client reads a fixed text, or with `debug` what went wrong. Nothing is sent from here.
+the client reads a fixed text, or with `debug` what went wrong (`_debug`). Nothing is sent from here.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ def answer_to(request: BaseRequest, error: BaseException, doing: str = "request 
         raise error
     if not isinstance(error, HTTPError):
         story = log_failure(request, error, doing)
-        cause, error = (
-            error,
-            HTTPError(500, story if request._settings.is_debug() else "Internal server error"),
-        )
+        shown: Any = "Internal server error"
+        if request._settings.is_debug():
+            from ._debug import explain  # where something failed, in debug mode only
+
+            shown = explain(request, error, story, _where(request, error))
+            if not isinstance(shown, str):
+                return shown
+        cause, error = error, HTTPError(500, shown)
         error.__cause__ = cause
     return _render_error(request, error)
 

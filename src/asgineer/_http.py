@@ -14,16 +14,19 @@ ends with the request. A plain response has no listener.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _clock, _json, _shutdown
+from ._abort import abort
 from ._forward import call, check_finished, scope_for
 from ._headers import encode_headers, is_cross_site, parse_content_type
 from ._interrupt import Interrupt
 from ._limits import UNSET, Unset
 from ._request import BaseRequest
+from ._ticker import Ticker, ticker
 from .errors import (
     BadRequest,
     BodyTooLarge,
@@ -36,7 +39,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
     from typing import NoReturn
 
     from ._forms import Form
@@ -136,6 +139,8 @@ class HttpRequest(BaseRequest):
     _content_length: int | None = None  # what the head of a streamed response promised
 
     _chunks_in_a_row: int = 0
+    _ticker: Ticker | None = None
+    _watchers: set[Callable[[Exception], object]] | None = None  # to be told when the client left
     _gone: bool = False  # the client left
     _listener: asyncio.Task[None] | None = None
     _unread: Message | None = None  # a piece of the body that came before anybody asked
@@ -354,7 +359,7 @@ class HttpRequest(BaseRequest):
             TypeError: `data` is neither bytes nor str.
             ValueError: more bytes than the content-length that was given, or a body where
                 the status (204, 304) has none.
-            DisconnectedError: the client left.
+            DisconnectedError: the client left, or took nothing for `Limits.send` seconds (30).
         """
         if self._response_stage is not ACCEPTED:
             raise UsageError(
@@ -416,11 +421,20 @@ class HttpRequest(BaseRequest):
     async def _transmit(self, message: Message) -> None:
         if self._gone:
             raise DisconnectedError
+        if self._ticker is None:
+            self._ticker = ticker()
         try:
-            await self._send(message)
+            await self._ticker.within(self._settings.limits.send, self._send(message), self._expire)
+        except DisconnectedError:
+            raise
         except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
             self._note_disconnect()
             raise DisconnectedError from error
+
+    def _expire(self) -> None:
+        """The client takes nothing: leave it."""
+        self._note_disconnect()
+        abort(self._send)
 
     # Another app
 
@@ -524,6 +538,38 @@ class HttpRequest(BaseRequest):
             sleeper.set_result(True)
         self._woken = not sleeping
 
+    @contextlib.asynccontextmanager
+    async def cancel_on_disconnect(self) -> AsyncGenerator[None]:
+        """Cancel the block when the client leaves, and raise DisconnectedError at its end.
+
+        For a handler that computes, or waits for something that knows no client. The request body
+        is read before, up to its limit. That the server is closing doesn't cancel the block.
+
+        Raises:
+            DisconnectedError: the client left; its own cancellation becomes this, another stays one.
+            BodyTooLarge: the body that had to be read is over the limit.
+        """
+        if self._body_stage is UNREAD:
+            await self.get_body()
+        interrupt = Interrupt()
+        with self._watching(lambda error: interrupt()):
+            async with interrupt.around(DisconnectedError):
+                yield
+
+    @contextlib.contextmanager
+    def _watching(self, tell: Callable[[Exception], object]) -> Generator[None]:
+        """Have `tell` called with the error when the client leaves, also when it has left before."""
+        self._listen()
+        if self._watchers is None:
+            self._watchers = set()
+        self._watchers.add(tell)
+        if self._gone:
+            tell(DisconnectedError())
+        try:
+            yield
+        finally:
+            self._watchers.discard(tell)
+
     # Listening
 
     def _listen(self) -> None:
@@ -584,6 +630,8 @@ class HttpRequest(BaseRequest):
             self._reader.set_result(DISCONNECT)
         for sleeper in self._sleepers or ():
             _wake(sleeper, False)
+        for tell in list(self._watchers or ()):
+            tell(DisconnectedError())
 
     def _end(self) -> None:
         """The handler is done: nothing of this request goes on."""

@@ -81,8 +81,10 @@ class BaseRequest:
     _querylist: list[tuple[str, str]] | None = None
     _state: dict[str, Any] | None = None
     _id: str | None = None
+    _proxied: bool = False  # what a proxy says of the client was read
     _request_sets: set[RequestSet[Any]] | None = None
     _held: bool = False  # something is to be let go at the end: a listener, a RequestSet
+    _gone: Any = None  # the client left; how it did, for a websocket
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -201,7 +203,7 @@ class BaseRequest:
     @property
     def path(self) -> str:
         """The path inside the app, percent-decoded, without query and without `root_path`."""
-        return _without_prefix(self.scope["path"], self.root_path)
+        return without_prefix(self.scope["path"], self.root_path)
 
     @property
     def raw_path(self) -> bytes:
@@ -217,9 +219,7 @@ class BaseRequest:
         raw = self.scope.get("raw_path")
         if raw is None:
             return quote(self.path)
-        return _without_prefix(
-            self.raw_path.decode("utf-8", "replace"), self.root_path, quote(self.root_path)
-        )
+        return without_prefix(self.raw_path.decode("utf-8", "replace"), self.root_path, quote(self.root_path))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -315,7 +315,7 @@ class BaseRequest:
             request_set.discard(self)
 
 
-def _without_prefix(path: str, *prefixes: str) -> str:
+def without_prefix(path: str, *prefixes: str) -> str:
     """Return `path` without the first of `prefixes` that ends at a segment boundary in it.
 
     uvicorn puts the root path in front, as ASGI asks, hypercorn leaves the path as it came.

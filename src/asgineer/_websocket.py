@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _json
 from ._abort import close_code
+from ._forward import call, check_finished, scope_for
 from ._headers import encode_headers, is_same_origin
 from ._request import BaseRequest
 from ._shutdown import unless_closing
@@ -19,6 +20,7 @@ from .errors import BadRequest, DisconnectedError, HTTPError, InvalidData, Serve
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
 
+    from ._forward import ASGIApp
     from ._request import Message
 
 __all__ = ["WebsocketRequest"]
@@ -224,6 +226,50 @@ class WebsocketRequest(BaseRequest):
         if self._gone is None:
             message = {"type": "websocket.close", "code": close_code(self._send, code), "reason": reason}
             await self._transmit(message)
+
+    # Another app
+
+    async def forward(self, app: ASGIApp, prefix: str = "") -> None:
+        """Hand the websocket to another ASGI application, which answers the handshake; return None after it.
+
+        As `HttpRequest.forward`, with `prefix`. The origin isn't checked: that is the other app's to do.
+
+        Raises:
+            HTTPError: 404, the path isn't under the prefix.
+            UsageError: it was accepted or closed already.
+            RuntimeError: the app returned without an answer. What the app raises passes.
+            DisconnectedError: the client left, and the app did not expect that.
+        """
+        scope = scope_for(self, app, prefix)
+        if self._stage is not CONNECTING:
+            what = "an already accepted" if self._stage is OPEN else "a closed"
+            raise UsageError(f"Cannot forward {what} websocket")
+        if self._gone:
+            raise self._too_late("Cannot forward ws that already disconnected")
+        await call(self, app, scope, self._receive_for_other, self._pass_on)
+        check_finished(self, self._stage is not CONNECTING)
+
+    async def _receive_for_other(self) -> Message:
+        """Receive a message for another app, and take note of it."""
+        message = await self._receive()
+        self._asked = True
+        if message["type"] == "websocket.disconnect":
+            self._note_disconnect(message)
+        return message
+
+    async def _pass_on(self, message: Message) -> None:
+        """Send a message of another app, and take note of it."""
+        kind = message["type"]
+        if kind == "websocket.accept":
+            self._stage, self._status = OPEN, 101
+        elif kind == "websocket.http.response.start":
+            self._stage, self._status = CLOSED, message["status"]
+        elif kind == "websocket.close":
+            self._stage, self._status = CLOSED, self._status or 403
+        self._bytes_sent += len(
+            message.get("bytes") or message.get("body") or (message.get("text") or "").encode()
+        )
+        await self._transmit(message)
 
     async def _deny(self, status: int) -> None:
         """Answer the handshake by ASGI's own denial, which is 403 everywhere."""

@@ -6,10 +6,20 @@ import asyncio
 from typing import Any
 
 from ._assets import make_asset_handler
+from ._compress import compress
 from ._cookies import make_cookie
+from ._redirect import redirect
 from ._response import encode_body, normalize_response
 
-__all__ = ["guess_content_type_from_body", "make_asset_handler", "make_cookie", "normalize_response", "sleep"]
+__all__ = [
+    "compress",
+    "guess_content_type_from_body",
+    "make_asset_handler",
+    "make_cookie",
+    "normalize_response",
+    "redirect",
+    "sleep",
+]
 
 sleep = asyncio.sleep
 
