@@ -72,7 +72,9 @@ def check_status(status: Any) -> int:
     if type(status) is int and 200 <= status <= 599:
         return status
     if not isinstance(status, int) or isinstance(status, bool):
-        raise TypeError(f"Status code must be an int, not {type(status).__name__}")
+        raise TypeError(
+            f"Status code must be an int, not {type(status).__name__}; the order is status, headers, body"
+        )
     if not 200 <= status <= 599:
         raise ValueError(f"Status code must be an int from 200 to 599, not {status}")
     return int(status)  # an IntEnum such as http.HTTPStatus
@@ -363,7 +365,7 @@ class HttpRequest(BaseRequest):
         """
         if self._response_stage is not ACCEPTED:
             raise UsageError(
-                "Cannot send before calling accept"
+                "Cannot send before calling accept: await request.accept() first"
                 if self._response_stage in (NEW, REFUSED)
                 else "Cannot send to a closed connection: the response has ended"
             )

@@ -8,10 +8,11 @@ somebody else stays one, also when both come at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 T = TypeVar("T")
 
@@ -37,6 +38,63 @@ class Interrupt:
         try:
             return await awaitable
         except asyncio.CancelledError:
-            if self._fired and self._task is not None and self._task.uncancel() <= self._before:
-                raise error from None
+            self._raise_instead(error)
             raise
+
+    @contextlib.asynccontextmanager
+    async def around(self, error: type[Exception]) -> AsyncGenerator[None]:
+        """Do the same for a block, whatever it awaits; it ends with `error` also when it swallowed it."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._raise_instead(error)
+            raise
+        if self._fired:
+            self._take_back()
+            raise error
+
+    def _raise_instead(self, error: type[Exception]) -> None:
+        if self._fired and self._take_back():
+            raise error from None
+
+    def _take_back(self) -> bool:
+        """Take our cancellation back; False where somebody else's remains."""
+        return self._task is not None and self._task.uncancel() <= self._before
+
+
+class Guard:
+    """The waits of one task, one after the other, that `tell` ends: an Interrupt that is made once."""
+
+    __slots__ = ("_before", "_cancelled", "_task", "_waiting", "error")
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = 0 if self._task is None else self._task.cancelling()
+        self._waiting = False
+        self._cancelled = False
+        #: What the waits end with, once it was told.
+        self.error: Exception | None = None
+
+    def tell(self, error: Exception) -> None:
+        """End the wait, and every later one, by raising `error`; the first one told counts."""
+        if self.error is None:
+            self.error = error
+            if self._waiting and self._task is not None:
+                self._cancelled = True
+                self._task.cancel()
+
+    async def wait(self, waiting: Callable[[], Awaitable[T]]) -> T:
+        """Await `waiting()`, unless and until it was told to end."""
+        if self.error is not None:
+            raise self.error
+        self._waiting = True
+        try:
+            return await waiting()
+        except asyncio.CancelledError:
+            ours = self._cancelled and self._task is not None and self._task.uncancel() <= self._before
+            if ours and self.error is not None:
+                self._cancelled = False
+                raise self.error from None
+            raise
+        finally:
+            self._waiting = False
