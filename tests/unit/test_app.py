@@ -941,8 +941,9 @@ def test_done_of_a_denied_websocket(error: Exception, denial: bool, status: int,
         raise error
 
     app, calls = reports(handler)
-    ask_ws(app, denial=denial)
-    assert (calls[0][1], calls[0][4]) == (status, outcome)
+    socket = ask_ws(app, denial=denial)
+    size = sum([len(message["body"]) for message in socket.sent[1:]])
+    assert (*calls[0][1:3], calls[0][4]) == (status, size, outcome)
 
 
 def test_the_access_log_is_asked_for_by_the_environment(

@@ -215,11 +215,14 @@ def test_after_body_too_large_no_response_below_400(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422, 503])
-def test_after_body_too_large_own_errors_stand(status: int) -> None:
+@pytest.mark.parametrize("raised", [True, False])
+def test_after_body_too_large_own_errors_stand(status: int, raised: bool) -> None:
     async def work(request: HttpRequest) -> Any:
         try:
             await request.get_body(1)
         except HTTPError:
+            if raised:
+                raise HTTPError(status, "mine") from None
             return status, {}, "mine"
 
     answer = ask(app_of(work), body=b"xx")
@@ -657,6 +660,23 @@ def test_mistakes(work: Any, words: str, caplog: pytest.LogCaptureFixture) -> No
         assert str(exchange.error) == "a response that had begun could not be completed"
 
 
+def test_nothing_is_sent_after_a_response_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    requests: list[HttpRequest] = []
+
+    async def work(request: HttpRequest) -> None:
+        requests.append(request)
+        await request.accept(200)
+        raise ValueError("late")
+
+    async def main() -> None:
+        exchange = await converse(app_of(work))
+        with pytest.raises(UsageError, match="Cannot send to a closed"):
+            await requests[0].send("from a task that lived on")
+        assert len(exchange.sent) == 1
+
+    run(main())
+
+
 def test_a_failed_response_is_aborted_where_the_server_is_known(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -1085,6 +1105,25 @@ def test_send_after_the_client_left_raises(caplog: pytest.LogCaptureFixture) -> 
     assert not caplog.records
 
 
+def test_a_lost_client_is_not_sent_to_again() -> None:
+    async def main() -> None:
+        tries = 0
+
+        async def send(message: Message) -> None:
+            nonlocal tries
+            tries += 1
+            raise OSError("the client is gone")
+
+        request = HttpRequest({"type": "http", "method": "GET", "headers": []}, _never, send)
+        with pytest.raises(DisconnectedError):
+            await request.accept(200)
+        with pytest.raises(DisconnectedError):
+            await request.send("x", more=False)
+        assert tries == 1
+
+    run(main())
+
+
 def test_accept_itself_tells_of_a_lost_client() -> None:
     async def main() -> None:
         async def work(request: HttpRequest) -> None:
@@ -1422,6 +1461,30 @@ def test_a_client_that_leaves_tells_a_sleeper_beside_a_direct_reader(before: boo
         exchange.start()
         await exchange.finish()
         assert [type(end) for end in ends] == [DisconnectedError, DisconnectedError]
+
+    run(main())
+
+
+def test_a_sleeper_is_told_when_the_direct_reader_is_done(clock: FakeClock) -> None:
+    async def main() -> None:
+        ends: list[Any] = []
+
+        async def work(request: HttpRequest) -> None:
+            read = asyncio.ensure_future(request.get_body())
+            await settle()
+            sleep = asyncio.ensure_future(request.sleep_while_connected(10))
+            await settle()
+            exchange.feed(b"whole", more=False)
+            ends.append(await read)
+            exchange.leave()
+            with pytest.raises(DisconnectedError):
+                await sleep
+            raise DisconnectedError
+
+        exchange = Http(app_of(work), body=[])
+        exchange.start()
+        await exchange.finish()
+        assert ends == [b"whole"]
 
     run(main())
 

@@ -682,7 +682,8 @@ def test_a_lost_client_at_the_closing(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "reason"), [((), 1000, ""), ((1001,), 1001, ""), ((4999, "é"), 4999, "é")]
+    ("arguments", "code", "reason"),
+    [((), 1000, ""), ((1001,), 1001, ""), ((1014,), 1014, ""), ((3000,), 3000, ""), ((4999, "é"), 4999, "é")],
 )
 def test_close(arguments: tuple[Any, ...], code: int, reason: str) -> None:
     async def work(request: WebsocketRequest) -> None:
