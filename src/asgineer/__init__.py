@@ -17,6 +17,8 @@ from ._request import BaseRequest
 from ._requestset import RequestSet
 from ._response import Response, html, json, text
 from ._run import run
+from ._sse import Event
+from ._stream import EventStream
 from ._uploads import UploadFile
 from ._websocket import WebsocketRequest
 from .errors import (
@@ -45,6 +47,8 @@ __all__ = [
     "DisconnectedError",
     "Form",
     "HTTPError",
+    "Event",
+    "EventStream",
     "Handler",
     "HeadersTooLarge",
     "HttpRequest",

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from ._abort import abort, denies_by_exception
 from ._answer import ERRORS, answer_to, deciding_error, log_failure, passes_through
 from ._http import ACCEPTED, ENDED, NEW, REFUSED, WHOLE, HttpRequest, check_chunk
+from ._interrupt import Guard
 from ._limits import DEFAULT_LIMITS, Limits
 from ._log import logger
 from ._request import BaseRequest, Settings
 from ._response import OCTETS, Response, guess_text_type, render, resolve
 from ._shutdown import chain_signals
-from ._websocket import CLOSED, CONNECTING, WebsocketRequest
+from ._stream import EventStream, close
+from ._websocket import CLOSED, CONNECTING, MAX_REASON, WebsocketRequest
 from .errors import BodyTooLarge, DisconnectedError, HTTPError, ServerClosing, UsageError, status_phrase
 
 if TYPE_CHECKING:
@@ -99,8 +101,10 @@ def to_asgi(
         limits: what a request may bring.
 
     Raises:
-        TypeError: `handler` isn't asynchronous.
+        TypeError: `handler` is no coroutine function that takes a request, or `error` or `done` is one.
     """
+    _check_plain("error", error)
+    _check_plain("done", done)
     settings = Settings(None, debug, done, error, limits)
     if handler is None:
         return lambda handler: _make_app(handler, settings)
@@ -108,10 +112,7 @@ def to_asgi(
 
 
 def _make_app(handler: Any, settings: Settings) -> Any:
-    if not inspect.iscoroutinefunction(handler) and not inspect.iscoroutinefunction(
-        getattr(type(handler), "__call__", None)  # noqa: B004 (is it *async*, not: is it there)
-    ):
-        raise TypeError(f"to_asgi() needs a coroutine function (async def), not {_name_of(handler)}")
+    _check_handler(handler)
     settings.handler = handler
     if os.environ.get("ASGINEER_ACCESS_LOG") == "1":
         from ._access import log_access
@@ -161,10 +162,39 @@ def _make_app(handler: Any, settings: Settings) -> Any:
     return app
 
 
+def _check_handler(handler: Any) -> None:
+    """Refuse what is no handler, with a word on the likely mistake."""
+    name = getattr(handler, "__name__", type(handler).__name__)
+    if hasattr(handler, "asgineer_handler"):
+        raise TypeError(f"{name} is an ASGI app already: to_asgi() is used twice")
+    if not inspect.iscoroutinefunction(handler) and not inspect.iscoroutinefunction(
+        getattr(type(handler), "__call__", None)  # noqa: B004 (is it *async*, not: is it there)
+    ):
+        raise TypeError(f"to_asgi() needs a coroutine function (async def), not {_name_of(handler)}")
+    try:
+        inspect.signature(handler).bind(None)
+    except TypeError:
+        raise TypeError(f"A handler takes one argument, the request: async def {name}(request)") from None
+    except ValueError:  # an object that does not tell its signature
+        pass
+
+
 def _name_of(handler: Any) -> str:
+    if inspect.isasyncgenfunction(handler):
+        return f"the async generator {handler.__name__!r}: return one from a handler, as its body"
     if inspect.isfunction(handler):
         return f"the function {handler.__name__!r} without async"
+    if inspect.iscoroutine(handler):
+        handler.close()  # or Python warns about it as well
+        return "a coroutine: give it the function, without ()"
+    if inspect.isclass(handler):
+        return f"the class {handler.__name__!r}: give it an object, {handler.__name__}()"
     return f"{type(handler).__name__}"
+
+
+def _check_plain(name: str, function: Any) -> None:
+    if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
+        raise TypeError(f"to_asgi({name}=…) takes a plain function (def, not async def)")
 
 
 def _report(done: DoneCallback, request: BaseRequest, start: float, outcome: str) -> None:
@@ -199,28 +229,42 @@ async def _send_whole(request: HttpRequest, status: int, headers: RawHeaders, da
 
 
 async def _send_stream(request: HttpRequest, status: int, headers: RawHeaders, stream: Any) -> None:
-    """Send what `stream` yields; its first chunk is pulled before the status goes out.
+    """Send what `stream` yields, and close it on every way out.
 
-    So an early error is still a 500. The stream is closed on every way out.
+    When the client leaves while it waits, wherever that is, its wait is cancelled.
     """
     request._doing = "sending chunked response"
+    if isinstance(stream, EventStream):
+        await stream.serve(request, status, headers)
+        return await _finish(request, None)
     iterator = aiter(stream)
+    guard = Guard()
     try:
         if request.method == "HEAD":
             await request._start_response(status, headers)
-            return await request._send_chunk(b"", False)
-        first = await anext(iterator, b"")
-        if not any(name == b"content-type" for name, _ in headers):
-            headers.append((b"content-type", guess_text_type(first) if isinstance(first, str) else OCTETS))
-        data = _check_stream_chunk(first)
-        await request._start_response(status, headers)
-        await request._send_chunk(data, True)
-        async for chunk in iterator:
-            await request._send_chunk(_check_stream_chunk(chunk), True)
+        else:
+            with request._watching(guard.tell):
+                await _send_chunks(request, status, headers, iterator, guard)
     finally:
-        if hasattr(iterator, "aclose"):
-            await iterator.aclose()
+        await close(iterator)
     await _finish(request, None)
+
+
+async def _send_chunks(
+    request: HttpRequest, status: int, headers: RawHeaders, iterator: Any, guard: Guard
+) -> None:
+    """Send the chunks; the first is pulled before the status goes out: an early error is still a 500."""
+    chunk = await guard.wait(lambda: anext(iterator, b""))
+    if not any(name == b"content-type" for name, _ in headers):
+        headers.append((b"content-type", guess_text_type(chunk) if isinstance(chunk, str) else OCTETS))
+    data = _check_stream_chunk(chunk)
+    await request._start_response(status, headers)
+    try:
+        while True:
+            await request._send_chunk(data, True)
+            data = _check_stream_chunk(await guard.wait(iterator.__anext__))
+    except StopAsyncIteration:
+        return
 
 
 def _check_stream_chunk(chunk: Any) -> bytes:
@@ -389,10 +433,11 @@ async def _fail_websocket(request: WebsocketRequest, error: BaseException) -> st
             return "error" if request._status >= 500 else "ok"
         if passes_through(error):
             raise error
-        if not isinstance(error, HTTPError):
-            log_failure(request, error, request._doing)
         code, reason = _close_for(error)
-        await request.close(code, reason)
+        if not isinstance(error, HTTPError):
+            story = log_failure(request, error, request._doing)
+            reason = story if request._settings.is_debug() else reason
+        await request.close(code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
     except DisconnectedError:
         return "disconnect"
     return "error" if code == 1011 else "ok"

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 from . import _json
 from ._headers import encode_headers
 from ._http import NO_BODY, check_status
+from ._sse import MEDIA_TYPE
+from ._stream import EventStream
 
 if TYPE_CHECKING:
     from ._headers import RawHeaders
@@ -69,6 +71,7 @@ Body: TypeAlias = (
     | dict[Any, Any]
     | list[Any]
     | Content
+    | EventStream
     | SupportsHTML
     | _Dataclass
     | _Struct
@@ -81,6 +84,8 @@ ResponseHeaders: TypeAlias = Mapping[
 Response: TypeAlias = (
     Body | tuple[Body] | tuple[ResponseHeaders, Body] | tuple[int, ResponseHeaders, Body | None]
 )
+
+FullResponse: TypeAlias = tuple[int, dict[str, str | list[str]], Any]  # what finishers return
 
 
 def html(text: str) -> Content:
@@ -133,6 +138,8 @@ def _encode_other(body: Any, kind: type) -> tuple[bytes | AsyncIterable[bytes | 
     """Encode what is rarer: told by what its class has, so that nothing is imported for it."""
     if kind is Content:
         return body.data, body.content_type
+    if kind is EventStream:
+        return body, MEDIA_TYPE
     if hasattr(kind, "__html__"):
         return body.__html__().encode(), HTML
     if isinstance(body, str):
@@ -149,20 +156,32 @@ def _encode_other(body: Any, kind: type) -> tuple[bytes | AsyncIterable[bytes | 
 
 
 def _describe(body: Any, kind: type) -> str:
+    """Name what isn't a body, with a word on the likely mistake."""
     import inspect
 
     if body is None:
         return "None; did the handler forget to return a response?"
     if inspect.iscoroutine(body):
         body.close()  # or Python warns about it as well
-        return "a coroutine, forgot await?"
+        return f"a coroutine, forgot await? Write: await {body.__name__}(…)"
+    if inspect.isawaitable(body):
+        return f"an awaitable ({kind.__name__}), forgot await?"
     if inspect.isgenerator(body):
-        return "a regular generator, use an async generator"
-    if inspect.isasyncgenfunction(body) or inspect.iscoroutinefunction(body):
-        return "a function, forgot to call it?"
+        return "a regular generator, use an async generator: async def with yield"
+    if inspect.isroutine(body):
+        return f"a function, forgot to call it? Write: {body.__name__}(…)"
+    if isinstance(body, BaseException):
+        return f"an exception; raise the {kind.__name__}, don't return it"
+    if isinstance(body, int) and 200 <= body <= 599:
+        return f"{kind.__name__}; {_status_advice(body)}"
     return (
-        f"{kind.__name__}; it can be str, bytes, dict, list, an object with __html__, or an async generator"
+        f"{kind.__name__}; it can be str, bytes, dict, list, an object with __html__, or an async generator. "
+        "For JSON of another value: asgineer.json(value)"
     )
+
+
+def _status_advice(status: int) -> str:
+    return f"a status takes three values: {int(status)}, {{}}, body"
 
 
 def split(result: Any) -> tuple[Any, Any, Any]:
@@ -177,9 +196,10 @@ def split(result: Any) -> tuple[Any, Any, Any]:
         return result
     if len(result) == 2:
         if isinstance(result[0], int):
-            raise TypeError(
-                f"Headers must be a dict, not int; a status takes three values: {result[0]}, {{}}, body"
-            )
+            raise TypeError(f"Headers must be a dict, not int; {_status_advice(result[0])}")
+        if isinstance(result[1], int) and 200 <= result[1] <= 599:
+            given = type(result[0]).__name__
+            raise TypeError(f"Body cannot be int; ({given}, int) is no response: {_status_advice(result[1])}")
         return 200, result[0], result[1]
     if len(result) == 1:
         return 200, NO_HEADERS, result[0]
@@ -213,6 +233,8 @@ def render(result: Any, method: str = "GET") -> tuple[int, RawHeaders, Any]:
     given = [name for name, _ in raw] if raw else ()
     if content_type and b"content-type" not in given:
         raw.append((b"content-type", content_type))
+    if isinstance(data, EventStream):
+        raw += [(name, value) for name, value in data.fields if name not in given]
     if b"content-length" in given:
         _check_length(status, dict(raw)[b"content-length"], data, method)
     elif type(data) is bytes and status not in NO_BODY:
