@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 after a signal, 1 when the program failed or the address is taken, 2 for a wrong command line,
     3 when the app could not be loaded or started by a worker, 130 for Ctrl+C before it was there.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _make_parser(os.environ)
+    if advice := _advice(arguments):
+        parser.error(advice)
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
@@ -45,6 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exception(error)
         return 1
     return 0
+
+
+def _advice(arguments: Sequence[str]) -> str:
+    """Return what to write to who writes what the commands of the servers take, else ""."""
+    for word in arguments[:1]:
+        if word.endswith(".py") or (":" in word and not word.startswith("-")):
+            return f"say what to do with it: asgineer run {word if ':' in word else word + ':main'}"
+    for word in arguments:
+        if word.partition("=")[0] in ("--host", "--port", "-p"):
+            return "the address is one argument: --bind localhost:8080, or --bind :8080 for every address"
+    return ""
 
 
 def _serve(options: argparse.Namespace) -> None:

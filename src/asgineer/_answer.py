@@ -11,6 +11,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
+from ._hints import hint_for
 from ._log import describe, escape, log_error
 from ._response import normalize_response, render
 from .errors import DisconnectedError, HTTPError
@@ -71,6 +72,9 @@ def passes_through(error: BaseException) -> bool:
 def log_failure(request: BaseRequest, error: BaseException, doing: str) -> str:
     """Log the one record about `error`; return its text without what only the operator may know."""
     story = f"{type(error).__name__} in {doing}: {describe(error)}"
+    if hint := hint_for(request, error):
+        story += f"; {hint}"
+        error.add_note(hint)  # for the traceback, and for a test that the error is raised in
     told = (request.scope.get("extensions") or {}).get(ERRORS)
     if told is not None:  # a test client, which raises it in the test
         told.append(error)

@@ -100,7 +100,11 @@ def load_app(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # a module that the app imports
-        raise Missing(f"There is no module {module_name!r} (looked in {_search_path()})") from None
+        if module_name.endswith(".py"):
+            hint = f"give the name of the module, {module_name.removesuffix('.py').replace('/', '.')}:{path}"
+        else:
+            hint = f"looked in {_search_path()}"
+        raise Missing(f"There is no module {module_name!r} ({hint})") from None
     finally:
         _importing = False
     value: Any = module
@@ -115,7 +119,7 @@ def load_app(name: str) -> Any:
 def _search_path() -> str:
     """Return the folders of the program, without those of Python and of what is installed."""
     own = [path or "." for path in sys.path if not path.startswith((sys.prefix, sys.base_prefix))]
-    return ", ".join(own) or "nothing but what is installed"
+    return ", ".join(dict.fromkeys(own)) or "nothing but what is installed"
 
 
 def _suggestion(module: ModuleType) -> str:

@@ -9,6 +9,7 @@ in `_process`, and what a server wants to be told is in `_servers`. Whatever is 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from ._bind import Bind
     from ._servers import Ready
 
+BIND_ADVICE = {
+    errno.EADDRINUSE: ". Another program has it: end that one, or choose another port",
+    errno.EACCES: ". A port below 1024 needs more rights: choose another one",
+}
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -192,7 +197,7 @@ def _serve(job: Job, reload: bool, reload_dirs: str | Sequence[str] | None) -> i
         try:
             bind, sockets = stack.enter_context(bound(job.bind, keep=job.server in TAKE_SOCKETS))
         except OSError as error:
-            _log.logger.error("%s", error.strerror)
+            _log.logger.error("%s%s", error.strerror, BIND_ADVICE.get(error.errno, ""))
             return 1
         job = job._replace(bind=bind, sockets=sockets)
         if reload:
@@ -214,13 +219,19 @@ def _start_in_child(job: Job, ready: Ready) -> int:
 
 
 def _start_and_announce(job: Job, ready: Ready) -> int:
-    """Run the server in the one child of the reloader, which says at each start that it serves."""
+    """Run the server in the one child of the reloader, which says at each start that it serves, or fails."""
 
     def announce() -> None:
         ready()
         _announce(job)
 
-    return _start_in_child(job, announce)
+    status: int | None = None
+    try:
+        status = _start_in_child(job, announce)
+        return status
+    finally:
+        if status != 0:
+            _log.logger.error("Not serving. Waiting for a Python file to change")
 
 
 def _supervise(job: Job) -> int:

@@ -123,7 +123,7 @@ class WebsocketRequest(BaseRequest):
             ServerClosing: the server began to stop, before or during the wait.
         """
         if self._stage is CONNECTING:
-            raise UsageError("Cannot receive before calling accept")
+            raise UsageError("Cannot receive before calling accept: await request.accept() first")
         if self._gone:
             raise self._too_late("Cannot receive from ws that already disconnected")
         if self._stage is CLOSED:
@@ -193,7 +193,7 @@ class WebsocketRequest(BaseRequest):
         """
         if self._stage is not OPEN:
             raise UsageError(
-                "Cannot send before calling accept"
+                "Cannot send before calling accept: await request.accept() first"
                 if self._stage is CONNECTING
                 else "Cannot send to a closed websocket"
             )
