@@ -112,12 +112,14 @@ class MultipartDecoder:
     def _skip_preamble(self, data: bytes) -> bytes:
         """Return `data` from the first delimiter on, b"" while there is none."""
         data = (self._preamble or b"") + data
-        start = data.find(self._delimiter)
+        start = data.find(self._delimiter[2:])
         if start < 0:
             self._preamble = data[1 - len(self._delimiter) :]
             return b""
+        if not data.startswith(self._delimiter, start - 2):  # or all parts up to the next would be lost
+            raise BadRequest(MALFORMED)
         self._preamble = None
-        return data[start + 2 :]
+        return data[start:]
 
     def _check_end(self, text: str) -> None:
         """Raise BadRequest, unless the last boundary was there; closing the parser tells."""
