@@ -13,7 +13,7 @@ import asgineer
 from ._pages import ROOT
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-PUBLIC_MODULES = ["asgineer", "asgineer.utils", "asgineer.testing", "asgineer.testutils"]
+PUBLIC_MODULES = ["asgineer", "asgineer.utils", "asgineer.security", "asgineer.testing", "asgineer.testutils"]
 
 
 def documented(module: str) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
 
 from asgineer._extras import install_command
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_the_distribution_that_owns_the_command_is_named() -> None:
@@ -20,7 +19,17 @@ def test_the_distribution_that_owns_the_command_is_named() -> None:
     assert install_command("sessions", "itsdangerous") == f'pip install "{distribution}[sessions]"'
 
 
-def test_without_a_distribution_the_package_itself_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
+class Script:
+    """An entry point of somebody else's that has our name, and one that no distribution owns."""
+
+    value = "other:main"
+    dist = None
+
+
+@pytest.mark.parametrize("scripts", [[], [Script()]])
+def test_without_a_distribution_the_package_itself_is_named(
+    monkeypatch: pytest.MonkeyPatch, scripts: list[Any]
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: scripts)
     assert install_command("daphne") == "pip install daphne"
     assert install_command("sessions", "itsdangerous") == "pip install itsdangerous"
