@@ -17,7 +17,9 @@ from ._request import BaseRequest
 from ._requestset import RequestSet
 from ._response import Response, html, json, text
 from ._run import run
+from ._spawn import spawn
 from ._sse import Event
+from ._stats import Stats, stats
 from ._stream import EventStream
 from ._uploads import UploadFile
 from ._websocket import WebsocketRequest
@@ -60,6 +62,7 @@ __all__ = [
     "RequestTimeout",
     "Response",
     "ServerClosing",
+    "Stats",
     "UnsupportedMediaType",
     "UploadFile",
     "UsageError",
@@ -72,6 +75,8 @@ __all__ = [
     "run",
     "running",
     "sleep",
+    "spawn",
+    "stats",
     "text",
     "to_asgi",
     "utils",

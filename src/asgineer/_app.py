@@ -21,6 +21,7 @@ from ._abort import abort, denies_by_exception
 from ._answer import ERRORS, answer_to, deciding_error, log_failure, passes_through
 from ._http import ACCEPTED, ENDED, NEW, REFUSED, WHOLE, HttpRequest, check_chunk
 from ._interrupt import Guard
+from ._life import Life
 from ._limits import DEFAULT_LIMITS, Limits
 from ._log import logger
 from ._request import BaseRequest, Settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from ._headers import RawHeaders
+    from ._life import Lifespan
     from ._request import DoneCallback, ErrorRenderer, Receive, Scope, Send
 
     class AsgiApp(Protocol):
@@ -67,6 +69,7 @@ def to_asgi(
     done: DoneCallback | None = None,
     debug: bool | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    lifespan: Lifespan | None = None,
 ) -> Callable[[AnyHandler], AsgiApp]: ...
 @overload
 def to_asgi(
@@ -76,6 +79,7 @@ def to_asgi(
     done: DoneCallback | None = None,
     debug: bool | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    lifespan: Lifespan | None = None,
 ) -> AsgiApp: ...
 def to_asgi(
     handler: AnyHandler | None = None,
@@ -84,6 +88,7 @@ def to_asgi(
     done: DoneCallback | None = None,
     debug: bool | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    lifespan: Lifespan | None = None,
 ) -> Any:
     """Make an ASGI application of `handler`, an `async def` function that takes a request.
 
@@ -99,13 +104,17 @@ def to_asgi(
             "error" (of ours: a 500 or an aborted response), "disconnect" or "shutdown".
         debug: let clients see what went wrong; None asks ASGINEER_DEBUG=1 at each error.
         limits: what a request may bring.
+        lifespan: an async context manager function without arguments; what it yields (a mapping, or
+            nothing) is in each `request.state`. It is entered when the server starts, in each of its
+            workers, and left at its end, after the last request. An error in it stops the server.
+            On daphne, which tells neither, it is entered by the first request.
 
     Raises:
         TypeError: `handler` is no coroutine function that takes a request, or `error` or `done` is one.
     """
     _check_plain("error", error)
     _check_plain("done", done)
-    settings = Settings(None, debug, done, error, limits)
+    settings = Settings(None, debug, done, error, limits, Life(lifespan))
     if handler is None:
         return lambda handler: _make_app(handler, settings)
     return _make_app(handler, settings)
@@ -114,6 +123,7 @@ def to_asgi(
 def _make_app(handler: Any, settings: Settings) -> Any:
     _check_handler(handler)
     settings.handler = handler
+    call = _after_start(handler, settings.life) if settings.life.is_wanted() else handler
     if os.environ.get("ASGINEER_ACCESS_LOG") == "1":
         from ._access import log_access
 
@@ -122,7 +132,7 @@ def _make_app(handler: Any, settings: Settings) -> Any:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request. Whatever is no HTTP takes the first turn off."""
         if scope["type"] != "http":
-            return await _serve_other(settings, scope, receive, send)
+            return await _serve_other(call, settings, scope, receive, send)
         # HttpRequest(scope, receive, send), without the call of __init__: a tenth of our own time.
         request = _new(HttpRequest)
         request.scope, request._receive, request._send, request._settings = scope, receive, send, settings
@@ -130,7 +140,7 @@ def _make_app(handler: Any, settings: Settings) -> Any:
         start = 0.0 if done is None else perf_counter()
         outcome = "ok"
         try:
-            result = await handler(request)
+            result = await call(request)
             if request._response_stage is NEW:
                 status, headers, data = render(result, scope["method"])
                 if type(data) is bytes:
@@ -179,6 +189,16 @@ def _check_handler(handler: Any) -> None:
         pass
 
 
+def _after_start(handler: Any, life: Life) -> Any:
+    """Put the start of the app before its first request, for a server that has no lifespan."""
+
+    async def started(request: Any) -> Any:
+        await life.start_late()
+        return await handler(request)
+
+    return started
+
+
 def _name_of(handler: Any) -> str:
     if inspect.isasyncgenfunction(handler):
         return f"the async generator {handler.__name__!r}: return one from a handler, as its body"
@@ -205,12 +225,12 @@ def _report(done: DoneCallback, request: BaseRequest, start: float, outcome: str
         log_failure(request, error, "done function")
 
 
-async def _serve_other(settings: Settings, scope: Scope, receive: Receive, send: Send) -> None:
+async def _serve_other(handler: Any, settings: Settings, scope: Scope, receive: Receive, send: Send) -> None:
     kind = scope["type"]
     if kind == "websocket":
         websocket = WebsocketRequest(scope, receive, send)
         websocket._settings = settings
-        await _serve_websocket(settings, websocket)
+        await _serve_websocket(handler, settings, websocket)
     elif kind == "lifespan":
         await _serve_lifespan(settings, scope, receive, send)
     else:
@@ -379,11 +399,10 @@ _ANSWERED_TWICE: dict[type, str] = {
 # Websockets
 
 
-async def _serve_websocket(settings: Settings, request: WebsocketRequest) -> None:
+async def _serve_websocket(handler: Any, settings: Settings, request: WebsocketRequest) -> None:
     """Serve one websocket; it is closed when the handler returns."""
     start = perf_counter()
     outcome = "ok"
-    handler: Any = settings.handler
     try:
         result = await handler(request)
         if request._stage is CONNECTING:
@@ -462,27 +481,12 @@ def _close_for(error: BaseException) -> tuple[int, str]:
 
 
 async def _serve_lifespan(settings: Settings, scope: Scope, receive: Receive, send: Send) -> None:
-    """Follow the life of the server: from its start on, whoever waits is told when it begins to stop."""
-    at_end: list[Callable[[], object]] = []
-    try:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                logger.info("Server is starting up")
-                if ERRORS not in (scope.get("extensions") or {}):  # a test client gives the notice itself
-                    at_end.append(chain_signals())
-                if settings.is_debug():
-                    at_end.append(_start_watchdog())
-                await send({"type": "lifespan.startup.complete"})
-            elif message["type"] == "lifespan.shutdown":
-                logger.info("Server is shutting down")
-                await send({"type": "lifespan.shutdown.complete"})
-                return
-            else:
-                logger.warning("Unknown lifespan message %r is ignored", message["type"])
-    finally:
-        for undo in at_end:
-            undo()
+    at_start: list[Callable[[], Callable[[], object]]] = []
+    if ERRORS not in (scope.get("extensions") or {}):  # a test client gives the notice itself
+        at_start.append(chain_signals)
+    if settings.is_debug():
+        at_start.append(_start_watchdog)
+    await settings.life.serve(receive, send, at_start)
 
 
 def _start_watchdog() -> Callable[[], object]:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from ._cookies import parse_cookies
 from ._fields import check_fields
 from ._headers import Headers, decode_headers, parse_host
+from ._life import Life
 from ._limits import DEFAULT_LIMITS, Limits
 from .errors import BadRequest, HTTPError, InvalidData
 
@@ -39,7 +40,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 class Settings:
     """What `to_asgi` was told, for every request of the app: see there."""
 
-    __slots__ = ("debug", "done", "error", "handler", "limits")
+    __slots__ = ("debug", "done", "error", "handler", "life", "limits")
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class Settings:
         done: DoneCallback | None = None,
         error: ErrorRenderer | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        life: Life | None = None,
     ) -> None:
         self.handler = handler
+        self.life = Life(None) if life is None else life
         self.debug = debug
         self.done = done
         self.error = error
@@ -290,9 +293,9 @@ class BaseRequest:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the lifespan left in `scope["state"]`, as this request's own shallow copy."""
+        """What the lifespan yielded, above what is in `scope["state"]`: this request's own shallow copy."""
         if self._state is None:
-            self._state = dict(self.scope.get("state") or {})
+            self._state = {**(self.scope.get("state") or {}), **self._settings.life.state}
         return self._state
 
     @property

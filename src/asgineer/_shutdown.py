@@ -10,6 +10,7 @@ client gives it by itself.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import weakref
@@ -68,6 +69,12 @@ def notice() -> Notice:
 def forget() -> None:
     """Begin anew in the running event loop: its server has ended, another may follow."""
     _notices.pop(asyncio.get_running_loop(), None)
+
+
+def timeout() -> float | None:
+    """Return the seconds that what runs gets to end, as `run()` was told (10 if not); None is no limit."""
+    text = os.environ.get("ASGINEER_SHUTDOWN_TIMEOUT", "10")
+    return float(text) if text else None
 
 
 async def unless_closing(wait: Callable[[], Awaitable[T]]) -> T:
