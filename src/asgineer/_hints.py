@@ -44,6 +44,7 @@ SEND, RECEIVE = "await request.send(data)", "await request.receive()"
 OTHER_NAMES = {
     **dict.fromkeys(("body", "content", "data", "get_data"), BODY),
     **dict.fromkeys(("args", "GET", "params", "query", "query_params"), QUERY),
+    **dict.fromkeys(("POST", "files", "form"), "await request.get_form()"),
     **dict.fromkeys(("receive_bytes", "receive_str", "receive_text", "recv"), RECEIVE),
     **dict.fromkeys(("respond", "send_bytes", "send_json", "send_str", "send_text", "write"), SEND),
     **dict.fromkeys(("match_info", "path_params", "view_args"), "request.parts"),
@@ -85,10 +86,11 @@ def _about_attribute(error: AttributeError) -> str:
         return CALL
     if not isinstance(error.obj, BaseRequest):
         return ""
+    name = error.name or ""
     for other, what in ((HttpRequest, "an HTTP request"), (WebsocketRequest, "a websocket")):
-        if hasattr(other, error.name) and not isinstance(error.obj, other):
+        if hasattr(other, name) and not isinstance(error.obj, other):
             return f"only {what} has it, and this is none: request.verb tells which it is"
-    return f"use {OTHER_NAMES[error.name]}" if error.name in OTHER_NAMES else ""
+    return f"use {OTHER_NAMES[name]}" if name in OTHER_NAMES else ""
 
 
 def _about_key(request: BaseRequest, error: KeyError) -> str:

@@ -197,7 +197,7 @@ def _serve(job: Job, reload: bool, reload_dirs: str | Sequence[str] | None) -> i
         try:
             bind, sockets = stack.enter_context(bound(job.bind, keep=job.server in TAKE_SOCKETS))
         except OSError as error:
-            _log.logger.error("%s%s", error.strerror, BIND_ADVICE.get(error.errno, ""))
+            _log.logger.error("%s%s", error.strerror, BIND_ADVICE.get(error.errno or 0, ""))
             return 1
         job = job._replace(bind=bind, sockets=sockets)
         if reload:

@@ -2,8 +2,8 @@
 
 A handler that computes or sleeps without `await` stops every other request of the process. A
 thread looks at a heart-beat that the loop keeps; when it is late, the stack of the loop's
-thread tells where it is stuck. One record when it is stuck, one when it goes on. Off, it
-costs nothing.
+thread tells where it is stuck. One record when it is stuck, one with the time it took when
+it goes on. Off, it costs nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,19 @@ if TYPE_CHECKING:
 LIMIT = 1.0  # seconds without a heart-beat before it is told
 BEAT = 0.1  # seconds between two heart-beats, and between two looks at them
 
-STANDARD_LIBRARY = os.path.dirname(os.__file__)
+ADVICE = "nobody else is served meanwhile; await, or put slow work into asyncio.to_thread(…)"
+LIBRARY = os.path.join(os.path.dirname(os.__file__), "")  # Python's own
+PACKAGE = os.path.join(os.path.dirname(__file__), "")
+INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+LOOP = tuple(os.path.join(LIBRARY, "asyncio", name) for name in ("events.py", "runners.py"))
 
 
 class Watchdog:
-    """Watches the running event loop from a thread, between `start()` and `stop()`."""
+    """Watches the running event loop from a thread, between `start()` and `stop()`.
+
+    Args:
+        limit: seconds that the loop may be busy with one thing.
+    """
 
     def __init__(self, limit: float = LIMIT) -> None:
         self._limit = limit
@@ -44,7 +52,7 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more; to be called in the event loop."""
+        """Watch no more; to be called in the event loop. The thread ends by itself, within a beat."""
         self._stopped.set()
         if self._timer is not None:
             self._timer.cancel()
@@ -56,24 +64,41 @@ class Watchdog:
 
     def _watch(self) -> None:
         stuck_since: float | None = None
+        place = ""
         while not self._stopped.wait(BEAT):
             last_beat = self._last_beat
-            late = monotonic() - last_beat
-            if stuck_since is None and late > self._limit:
+            if stuck_since is None and monotonic() - last_beat > self._limit:
                 stuck_since = last_beat
-                frame = sys._current_frames().get(self._loop_thread)
-                logger.warning("Event loop blocked for more than %.1f s in %s", self._limit, _place(frame))
+                place = place_of(sys._current_frames().get(self._loop_thread))
+                logger.warning("Event loop blocked for over %.1f s in %s: %s", self._limit, place, ADVICE)
             elif stuck_since is not None and last_beat > stuck_since:
-                logger.warning("Event loop was blocked for %.1f s", last_beat - stuck_since)
+                logger.warning("Event loop blocked %.1f s in %s", last_beat - stuck_since, place)
                 stuck_since = None
 
 
-def _place(frame: FrameType | None) -> str:
-    """Return where `frame` is stuck: the innermost line that is not Python's own library."""
-    innermost = frame
-    while frame is not None and frame.f_code.co_filename.startswith((STANDARD_LIBRARY, "<frozen")):
-        frame = frame.f_back
-    frame = frame or innermost
-    if frame is None:
+def place_of(frame: FrameType | None) -> str:
+    """Return where `frame` is stuck, as `file:line in function`.
+
+    That is the innermost line of the program itself, which called a library perhaps; the
+    innermost one of all, where what runs is no part of the program.
+    """
+    called = _frames_below_the_loop(frame)
+    if not called:
         return "an unknown place"
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+    found = next((one for one in called if _is_of_the_program(one)), called[0])
+    return f"{found.f_code.co_filename}:{found.f_lineno} in {found.f_code.co_name}"
+
+
+def _frames_below_the_loop(frame: FrameType | None) -> list[FrameType]:
+    """Return `frame` and what called it, up to the event loop: a script that runs a server is not meant."""
+    frames: list[FrameType] = []
+    while frame is not None and frame.f_code.co_filename not in LOOP:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames
+
+
+def _is_of_the_program(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    library = file.startswith((LIBRARY, PACKAGE, "<frozen"))
+    return not library and not any(folder in file for folder in INSTALLED)

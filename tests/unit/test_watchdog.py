@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import os
+import re
 import sys
 import threading
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from asgineer import HttpRequest, _watchdog, to_asgi
-from asgineer._watchdog import Watchdog, _place
+from asgineer._watchdog import Watchdog, place_of
 
 from .driver import run, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 
 class Records(logging.Handler):
@@ -22,7 +30,7 @@ class Records(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
-        self.events = [threading.Event() for _ in range(3)]
+        self.events = [threading.Event() for _ in range(5)]
 
     def emit(self, record: logging.LogRecord) -> None:
         self.texts.append(record.getMessage())
@@ -43,6 +51,11 @@ def block(event: threading.Event) -> None:
     assert event.wait(20)  # the line that is named
 
 
+def line_of(function: Callable[..., object]) -> int:
+    """Return the number of the first line in `function`, after its `def`."""
+    return inspect.getsourcelines(function)[1] + 1
+
+
 def test_a_blocked_loop_is_told_once_and_its_end(records: Records) -> None:
     async def main() -> None:
         watchdog = Watchdog(limit=0.05)
@@ -53,11 +66,24 @@ def test_a_blocked_loop_is_told_once_and_its_end(records: Records) -> None:
         await asyncio.to_thread(watchdog._thread.join)
 
     run(main(), seconds=50)
-    assert len(records.texts) == 2
-    assert records.texts[0].startswith("Event loop blocked for more than 0.1 s in ")
-    assert "test_watchdog.py:" in records.texts[0]
-    assert records.texts[0].endswith(" in block")
-    assert records.texts[1].startswith("Event loop was blocked for ")
+    place = f"{__file__}:{line_of(block)} in block"
+    begin, end = records.texts
+    assert begin == f"Event loop blocked for over 0.1 s in {place}: {_watchdog.ADVICE}"
+    assert re.fullmatch(rf"Event loop blocked \d+\.\d s in {re.escape(place)}", end)
+
+
+def test_each_time_that_it_is_blocked_is_told(records: Records) -> None:
+    async def main() -> None:
+        watchdog = Watchdog(limit=0.05)
+        watchdog.start()
+        for time in range(2):
+            block(records.events[2 * time])
+            await asyncio.to_thread(records.events[2 * time + 1].wait, 20)
+        watchdog.stop()
+        await asyncio.to_thread(watchdog._thread.join)
+
+    run(main(), seconds=50)
+    assert [text.partition("block")[0] for text in records.texts] == ["Event loop "] * 4
 
 
 def test_it_beats_while_the_loop_runs(records: Records) -> None:
@@ -90,10 +116,46 @@ def test_stop_before_start() -> None:
     run(main())
 
 
-def test_place() -> None:
-    assert _place(None) == "an unknown place"
-    frame = sys._getframe()
-    assert _place(frame).endswith("in test_place")
+def frame_of(file: str, name: str, caller: FrameType | None = None) -> Any:
+    """Return what looks like a frame of the interpreter, in `file`."""
+    code = SimpleNamespace(co_filename=file, co_name=name)
+    return SimpleNamespace(f_code=code, f_lineno=7, f_back=caller)
+
+
+STDLIB = os.path.dirname(os.__file__)
+SCRIPT = "/home/me/example.py"
+LOOP = f"{STDLIB}/asyncio/events.py"
+REQUESTS = "/home/me/.venv/lib/python3.11/site-packages/requests/api.py"
+
+
+def stack(*files: str) -> Any:
+    """Return the innermost of frames in `files`, which are named from the outermost on."""
+    frame = None
+    for number, file in enumerate(files):
+        frame = frame_of(file, f"f{number}", frame)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ((), "an unknown place"),
+        ((SCRIPT,), f"{SCRIPT}:7 in f0"),
+        ((SCRIPT, LOOP, SCRIPT), f"{SCRIPT}:7 in f2"),
+        ((SCRIPT, LOOP, SCRIPT, REQUESTS, f"{STDLIB}/socket.py"), f"{SCRIPT}:7 in f2"),
+        ((SCRIPT, LOOP, SCRIPT, _watchdog.__file__, "<frozen os>"), f"{SCRIPT}:7 in f2"),
+        # An app that is installed: the script that runs the server is not what is stuck.
+        ((SCRIPT, LOOP, REQUESTS, f"{STDLIB}/socket.py"), f"{STDLIB}/socket.py:7 in f3"),
+        ((SCRIPT, f"{STDLIB}/asyncio/runners.py", REQUESTS), f"{REQUESTS}:7 in f2"),
+        ((SCRIPT, LOOP), "an unknown place"),
+    ],
+)
+def test_the_place_is_a_line_of_the_program(files: tuple[str, ...], place: str) -> None:
+    assert place_of(stack(*files)) == place
+
+
+def test_the_place_of_a_real_frame() -> None:
+    assert place_of(sys._getframe()).endswith("in test_the_place_of_a_real_frame")
 
 
 @pytest.mark.parametrize("debug", [True, False])
