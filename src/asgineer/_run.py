@@ -87,7 +87,7 @@ def run(
     if not isinstance(app, str):
         check_app(app)
     _log.install_handler()
-    with _debug_in_environment(debug):
+    with _environment(debug, shutdown_timeout):
         status = _serve(job, reload, reload_dirs)
     if status:
         sys.exit(status)
@@ -167,19 +167,20 @@ def _checked_options(server: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _debug_in_environment(debug: bool | None) -> Generator[None]:
-    """Say `debug` where our app and every process after us look for it; put it back at the end."""
-    if debug is None:
-        yield
-        return
-    before = os.environ.get("ASGINEER_DEBUG")
-    os.environ["ASGINEER_DEBUG"] = "1" if debug else "0"
+def _environment(debug: bool | None, shutdown_timeout: float | None) -> Generator[None]:
+    """Say what our app looks for in the environment, for every process after us too; undo it at the end."""
+    ours = {"ASGINEER_SHUTDOWN_TIMEOUT": "" if shutdown_timeout is None else str(shutdown_timeout)}
+    if debug is not None:
+        ours["ASGINEER_DEBUG"] = "1" if debug else "0"
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        del os.environ["ASGINEER_DEBUG"]
-        if before is not None:
-            os.environ["ASGINEER_DEBUG"] = before
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 # Starting
