@@ -18,6 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -88,6 +89,7 @@ def run_console(block: Block, module: ModuleType) -> None:
                     headers[name] = value
                 case option:
                     pytest.fail(f"{block.place}: curl {option} is not understood")
+        headers.setdefault("host", urlsplit(words[0]).netloc)
         response = ask(module.main, method, strip_origin(words[0]), data=data, headers=headers)
         check = check_head_and_body if head_too else check_body
         check(response, exchange.output, f"{block.place}: {exchange.command}")
