@@ -72,12 +72,20 @@ def _is_under(raw_path: bytes, mount: str) -> bool:
     return not mount or without_prefix(path, mount) != path
 
 
-async def call(request: BaseRequest, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Call `app`.
+async def call(
+    request: BaseRequest,
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    is_answered: Callable[[], bool],
+) -> None:
+    """Call `app`, and see that it answered.
 
     Raises:
-        DisconnectedError: the app was told that the client left, and ended by an exception of its
-            own that says so. Any other exception of it passes.
+        DisconnectedError: the app was told that the client left, and returned without an answer, or
+            ended by an exception of its own that says so. Any other exception of it passes.
+        RuntimeError: it returned without an answer.
     """
     doing, request._doing = request._doing, "forwarded app"
     try:
@@ -86,13 +94,9 @@ async def call(request: BaseRequest, app: ASGIApp, scope: Scope, receive: Receiv
         if request._gone and _tells_disconnect(error):
             raise _left(request) from error
         raise
-    request._doing = doing
-
-
-def check_finished(request: BaseRequest, finished: bool) -> None:
-    """Raise what an app comes to that returned before its response was `finished`."""
-    if not finished:
+    if not is_answered():
         raise _left(request) if request._gone else RuntimeError(UNFINISHED)
+    request._doing = doing
 
 
 def _left(request: BaseRequest) -> DisconnectedError:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _clock, _json, _shutdown
 from ._abort import abort
-from ._forward import call, check_finished, scope_for
+from ._forward import call, scope_for
 from ._headers import encode_headers, is_cross_site, parse_content_type
-from ._interrupt import Interrupt
+from ._interrupt import Guard, Interrupt
 from ._limits import UNSET, Unset
 from ._request import BaseRequest
+from ._stats import OPEN_STREAMS, SEND_TIMEOUTS, counts
 from ._ticker import Ticker, ticker
 from .errors import (
     BadRequest,
@@ -141,6 +142,7 @@ class HttpRequest(BaseRequest):
     _content_length: int | None = None  # what the head of a streamed response promised
 
     _chunks_in_a_row: int = 0
+    _streaming: bool = False  # counted as an open stream
     _ticker: Ticker | None = None
     _watchers: set[Callable[[Exception], object]] | None = None  # to be told when the client left
     _gone: bool = False  # the client left
@@ -380,6 +382,8 @@ class HttpRequest(BaseRequest):
                 self._content_length = int(value)
         self._response_stage = ACCEPTED
         self._status = status
+        self._held = self._streaming = True
+        counts[OPEN_STREAMS] += 1
         await self._transmit({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _send_chunk(self, data: bytes, more: bool) -> None:
@@ -435,6 +439,7 @@ class HttpRequest(BaseRequest):
 
     def _expire(self) -> None:
         """The client takes nothing: leave it."""
+        counts[SEND_TIMEOUTS] += 1
         self._note_disconnect()
         abort(self._send)
 
@@ -466,8 +471,10 @@ class HttpRequest(BaseRequest):
         if self._body_stage is not UNREAD:
             raise UsageError("Cannot forward a request whose body was consumed")
         self._body_stage = CONSUMED
-        await call(self, app, scope, self._next_message, self._pass_on)
-        check_finished(self, self._response_stage is ENDED)
+        await call(self, app, scope, self._next_message, self._pass_on, self._is_answered)
+
+    def _is_answered(self) -> bool:
+        return self._response_stage is ENDED
 
     async def _pass_on(self, message: Message) -> None:
         """Send a message of another app, and take note of it."""
@@ -553,9 +560,9 @@ class HttpRequest(BaseRequest):
         """
         if self._body_stage is UNREAD:
             await self.get_body()
-        interrupt = Interrupt()
-        with self._watching(lambda error: interrupt()):
-            async with interrupt.around(DisconnectedError):
+        guard = Guard()
+        async with guard.around():
+            with self._watching(guard.tell):
                 yield
 
     @contextlib.contextmanager

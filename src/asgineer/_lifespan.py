@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ._forward import running_apps, state_of
-from ._log import logger
+from ._log import log_error, logger
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class _Life:
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
+            if error := self._error():
+                log_error(f"{type(error).__name__} in the lifespan of {_name_of(self._app)}", error)
 
     async def _tell(self, what: str) -> bool:
         """Tell the app; return False when it ended without an answer.

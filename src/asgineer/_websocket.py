@@ -7,18 +7,26 @@ anybody: what comes too late raises DisconnectedError, what is wrong in a state 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _json
-from ._abort import close_code
-from ._forward import call, check_finished, scope_for
+from ._abort import abort, close_code
+from ._forward import call, scope_for
 from ._headers import encode_headers, is_same_origin
+from ._interrupt import Guard, close
 from ._request import BaseRequest
-from ._shutdown import unless_closing
+from ._shutdown import notice, unless_closing
+from ._sse import Event
+from ._stats import SEND_TIMEOUTS, counts
+from ._ticker import ticker
 from .errors import BadRequest, DisconnectedError, HTTPError, InvalidData, ServerClosing, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection
+    from collections.abc import AsyncGenerator, AsyncIterable, Collection
 
     from ._forward import ASGIApp
     from ._request import Message
@@ -28,6 +36,7 @@ __all__ = ["WebsocketRequest"]
 T = TypeVar("T")
 CONNECTING, OPEN, CLOSED = "connecting", "open", "closed"
 NO_CODE, ABNORMAL = 1005, 1006  # RFC 6455 section 7.4.1: no code was sent; no close frame came
+SENDS_IN_A_ROW = 2  # without a receive; then somebody has to listen whether the client is there
 MAX_REASON = 123  # bytes: a close frame holds 125, the code takes two
 
 
@@ -39,6 +48,11 @@ class WebsocketRequest(BaseRequest):
     _asked: bool = False  # the server's "websocket.connect" was received
     _gone: DisconnectedError | None = None  # how the client left
     _receiving: bool = False
+    _sends_in_a_row: int = 0
+    _listener: asyncio.Task[None] | None = None
+    _unread: deque[Message] | None = None  # what the listener has received for the handler
+    _unread_size: int = 0
+    _changed: asyncio.Future[None] | None = None  # of the listener and the reader, the one that waits
     _doing: str = "websocket handler"
 
     @property
@@ -119,7 +133,8 @@ class WebsocketRequest(BaseRequest):
 
         Raises:
             UsageError: before `accept`, after `close`, or while another task receives.
-            DisconnectedError: the client left, with its close code and reason.
+            DisconnectedError: the client left, with its close code and reason; or it sent a message
+                over `Limits.message` (1 MiB), for which the websocket was closed with 1009.
             ServerClosing: the server began to stop, before or during the wait.
         """
         if self._stage is CONNECTING:
@@ -132,14 +147,18 @@ class WebsocketRequest(BaseRequest):
             raise UsageError("Cannot receive in two tasks at once")
         self._receiving = True
         try:
-            message = await unless_closing(self._receive)
+            message = await unless_closing(self._next_message)
         finally:
             self._receiving = False
         if message["type"] != "websocket.receive":
             raise self._note_disconnect(message)
-        text: str | None = message.get("text")
-        data: bytes = message.get("bytes") or b""
-        return data if text is None else text
+        self._sends_in_a_row = 0
+        data = _data_of(message)
+        limit = self._settings.limits.message
+        if limit is not None and _size_of(data) > limit:
+            await self.close(1009, "Message too big")
+            raise DisconnectedError("A message was too big", code=1009, reason="Message too big")
+        return data
 
     async def receive_iter(self) -> AsyncGenerator[str | bytes]:
         """Iterate over the messages that come in, until the client leaves or `close` is called.
@@ -189,7 +208,7 @@ class WebsocketRequest(BaseRequest):
         Raises:
             UsageError: before `accept`, or after `close`.
             TypeError: another type, or a dict that is no JSON.
-            DisconnectedError: the client left.
+            DisconnectedError: the client left, or took nothing for `Limits.send` seconds (30).
         """
         if self._stage is not OPEN:
             raise UsageError(
@@ -200,8 +219,54 @@ class WebsocketRequest(BaseRequest):
         if self._gone:
             raise self._too_late("Cannot send to a disconnected ws")
         message, size = _encode_message(data)
+        self._sends_in_a_row += 1
+        if self._sends_in_a_row >= SENDS_IN_A_ROW and not self._receiving:
+            self._listen()
+            await asyncio.sleep(0)  # or a handler that sends in a loop would never be told
         await self._transmit(message)
         self._bytes_sent += size
+
+    @contextlib.asynccontextmanager
+    async def sending(self, events: AsyncIterable[Any]) -> AsyncGenerator[None]:
+        """Send each item of `events` as it comes, while the block receives.
+
+            async with request.sending(room.subscribe()):
+                async for message in request.receive_iter(): ...
+
+        It ends with the block; and the block ends when the client leaves, the server begins to
+        stop, or `events` fails. The end of `events` ends nothing. `events` is always closed.
+
+        Args:
+            events: an async iterable of what `send` takes, or of `Event`, which goes out as JSON,
+                `{"event", "id", "data"}` without what it hasn't.
+
+        Raises:
+            DisconnectedError, ServerClosing: as above; and whatever `events` raised.
+        """
+        guard = Guard()
+        closing = notice()
+        begin_to_close = functools.partial(guard.tell, ServerClosing())
+        pump = asyncio.get_running_loop().create_task(self._pump(events, guard))
+        closing.add(begin_to_close)
+        if closing.begun:
+            begin_to_close()
+        try:
+            async with guard.around():
+                yield
+        finally:
+            closing.discard(begin_to_close)
+            pump.cancel()
+            await asyncio.wait([pump])
+
+    async def _pump(self, events: AsyncIterable[Any], guard: Guard) -> None:
+        iterator = aiter(events)
+        try:
+            async for event in iterator:
+                await self.send(_message_of(event))
+        except Exception as error:
+            guard.tell(error)
+        finally:
+            await close(iterator)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the websocket; before `accept`, deny the handshake with 403. A second call does nothing.
@@ -246,8 +311,10 @@ class WebsocketRequest(BaseRequest):
             raise UsageError(f"Cannot forward {what} websocket")
         if self._gone:
             raise self._too_late("Cannot forward ws that already disconnected")
-        await call(self, app, scope, self._receive_for_other, self._pass_on)
-        check_finished(self, self._stage is not CONNECTING)
+        await call(self, app, scope, self._receive_for_other, self._pass_on, self._is_answered)
+
+    def _is_answered(self) -> bool:
+        return self._stage is not CONNECTING
 
     async def _receive_for_other(self) -> Message:
         """Receive a message for another app, and take note of it."""
@@ -281,9 +348,61 @@ class WebsocketRequest(BaseRequest):
 
     async def _transmit(self, message: Message) -> None:
         try:
-            await self._send(message)
+            await ticker().within(self._settings.limits.send, self._send(message), self._expire)
+        except DisconnectedError:
+            raise
         except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
             raise self._note_disconnect({"code": ABNORMAL}) from error
+
+    def _expire(self) -> None:
+        """The client takes nothing: leave it."""
+        counts[SEND_TIMEOUTS] += 1
+        self._note_disconnect({"code": ABNORMAL})
+        abort(self._send)
+
+    # Listening
+
+    def _listen(self) -> None:
+        """Start to receive in the place of a handler that only sends: a server may tell nobody else."""
+        if self._listener is None:
+            self._unread = deque()
+            self._listener = asyncio.get_running_loop().create_task(self._run_listener())
+
+    async def _run_listener(self) -> None:
+        assert self._unread is not None
+        limit = self._settings.limits.pending
+        while self._gone is None:
+            try:
+                message = await self._receive()
+            except OSError:
+                message = {"type": "websocket.disconnect", "code": ABNORMAL}
+            if message["type"] != "websocket.receive":
+                self._note_disconnect(message)
+            self._unread.append(message)
+            self._unread_size += _size_of(_data_of(message))
+            self._wake()
+            while self._gone is None and limit is not None and self._unread_size > limit:
+                await self._wait_for_change()
+
+    async def _next_message(self) -> Message:
+        """Return the next message of the server, by way of the listener where there is one."""
+        if self._unread is None:
+            return await self._receive()
+        while not self._unread:
+            await self._wait_for_change()
+        message = self._unread.popleft()
+        self._unread_size -= _size_of(_data_of(message))
+        self._wake()
+        return message
+
+    async def _wait_for_change(self) -> None:
+        # The listener waits when there is too much, the reader when there is nothing: never both.
+        self._changed = asyncio.get_running_loop().create_future()
+        await self._changed
+
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
     def _note_disconnect(self, message: Message) -> DisconnectedError:
         if self._gone is None:
@@ -298,6 +417,8 @@ class WebsocketRequest(BaseRequest):
     def _end(self) -> None:
         """The handler is done."""
         self._stage = CLOSED
+        if self._listener is not None:
+            self._listener.cancel()
         if self._request_sets:
             self._leave_request_sets()
 
@@ -307,8 +428,27 @@ def _encode_message(data: Any) -> tuple[Message, int]:
     if isinstance(data, dict):
         data = _json.encode(data).decode()
     if isinstance(data, str):
-        size = len(data) if data.isascii() else len(data.encode())
-        return {"type": "websocket.send", "text": data}, size
+        return {"type": "websocket.send", "text": data}, _size_of(data)
     if isinstance(data, (bytes, bytearray, memoryview)):
         return {"type": "websocket.send", "bytes": bytes(data)}, len(data)
     raise TypeError(f"Can only send bytes/str/dict over a websocket, not {type(data).__name__}")
+
+
+def _data_of(message: Message) -> str | bytes:
+    """Return what a message of the client carries; servers differ in what they leave out."""
+    text: str | None = message.get("text")
+    data: bytes = message.get("bytes") or b""
+    return data if text is None else text
+
+
+def _size_of(data: str | bytes) -> int:
+    """Return the bytes of it on the wire."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
+def _message_of(item: Any) -> Any:
+    """Return what `send` takes for an item of a stream."""
+    if not isinstance(item, Event):
+        return item
+    fields = {"event": item.event, "id": item.id, "data": item.data}
+    return {name: value for name, value in fields.items() if value is not None}
