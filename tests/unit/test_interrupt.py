@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from asgineer._interrupt import Interrupt
+from asgineer._interrupt import Guard, Interrupt
 
 from .driver import run, settle
 
@@ -87,3 +87,119 @@ def test_outside_of_a_task() -> None:
 
     run(main())
     assert found == [None], "there is nothing to end, and no error"
+
+
+# Guard: the waits of one task
+
+
+def test_a_guard_lets_waits_pass() -> None:
+    async def main() -> None:
+        guard = Guard()
+        assert await guard.wait(lambda: asyncio.sleep(0, "x")) == "x"
+        assert await guard.wait(lambda: asyncio.sleep(0, "y")) == "y"
+        with pytest.raises(KeyError):
+            await guard.wait(_fail)
+        assert guard.error is None
+
+    run(main())
+
+
+def test_a_guard_ends_the_wait_and_every_later_one() -> None:
+    async def main() -> None:
+        guards: list[Guard] = []
+
+        async def work() -> str:
+            guards.append(Guard())
+            for _ in range(2):
+                with pytest.raises(Ended, match="first"):
+                    await guards[0].wait(_for_ever)
+            await asyncio.sleep(0)
+            return "went on"
+
+        task = asyncio.ensure_future(work())
+        await settle()
+        guards[0].tell(Ended("first"))
+        guards[0].tell(Ended("second"))
+        assert await task == "went on"
+        assert task.cancelling() == 0
+
+    run(main())
+
+
+def test_a_guard_that_is_told_between_waits_cancels_nothing() -> None:
+    async def main() -> None:
+        guard = Guard()
+        with pytest.raises(KeyError):
+            await guard.wait(_fail)
+        guard.tell(Ended())
+        await asyncio.sleep(0)  # a cancellation would arrive here
+        with pytest.raises(Ended):
+            await guard.wait(_for_ever)
+
+    run(main())
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_guard_leaves_a_cancellation_by_somebody_else(told: bool) -> None:
+    async def main() -> None:
+        guards: list[Guard] = []
+
+        async def work() -> None:
+            guards.append(Guard())
+            await guards[0].wait(_for_ever)
+
+        task = asyncio.ensure_future(work())
+        await settle()
+        if told:
+            guards[0].tell(Ended())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())
+
+
+def test_a_guard_after_a_cancellation_that_the_task_lives_with() -> None:
+    """What counts is what came since: a task that swallowed a cancellation goes on."""
+
+    async def main() -> None:
+        guards: list[Guard] = []
+
+        async def work() -> str:
+            with pytest.raises(asyncio.CancelledError):
+                await _for_ever()
+            guards.append(Guard())
+            with pytest.raises(Ended):
+                await guards[0].wait(_for_ever)
+            return "went on"
+
+        task = asyncio.ensure_future(work())
+        await settle()
+        task.cancel()
+        await settle()
+        guards[0].tell(Ended())
+        assert await task == "went on"
+        assert task.cancelling() == 1
+
+    run(main())
+
+
+def test_a_guard_whose_own_waits_are_cancelled_later_by_somebody_else() -> None:
+    async def main() -> None:
+        guards: list[Guard] = []
+
+        async def work() -> None:
+            guards.append(Guard())
+            with pytest.raises(Ended):
+                await guards[0].wait(_for_ever)
+            await _for_ever()
+
+        task = asyncio.ensure_future(work())
+        await settle()
+        guards[0].tell(Ended())
+        await settle()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())

@@ -127,6 +127,7 @@ def test_install_handler(capsys: pytest.CaptureFixture[str]) -> None:
         logger.info("hello")
         logger.debug("not this")
         log_error("what", caught(ValueError("why")))
+        assert not logger.propagate, "a root handler that comes later must not print it again"
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"\[INFO \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] hello", lines[0])
     assert re.fullmatch(r"\[ERROR \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] what", lines[1])

@@ -71,6 +71,7 @@ def test_parse_accept_encoding(value: str, weights: dict[str, float]) -> None:
         ("*, br;q=0", THREE, "gzip"),
         ("gzip", ("gzip",), "gzip"),
         ("gzip;q=0", ("gzip",), "identity"),
+        ("identity, gzip;q=0.5", ("gzip",), "identity"),
         ("gzip", (), "identity"),
         ("gzip", ("identity",), "identity"),
     ],
