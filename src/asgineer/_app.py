@@ -181,12 +181,20 @@ def _check_handler(handler: Any) -> None:
         getattr(type(handler), "__call__", None)  # noqa: B004 (is it *async*, not: is it there)
     ):
         raise TypeError(f"to_asgi() needs a coroutine function (async def), not {_name_of(handler)}")
+    if not _takes_one(handler):
+        raise TypeError(f"A handler takes one argument, the request: async def {name}(request)")
+
+
+def _takes_one(handler: Any) -> bool:
     try:
-        inspect.signature(handler).bind(None)
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):  # an object that does not tell what it takes
+        return True
+    try:
+        signature.bind(None)
     except TypeError:
-        raise TypeError(f"A handler takes one argument, the request: async def {name}(request)") from None
-    except ValueError:  # an object that does not tell its signature
-        pass
+        return False
+    return True
 
 
 def _after_start(handler: Any, life: Life) -> Any:

@@ -144,7 +144,7 @@ def _encode_name(name: Any) -> bytes:
 def _encode_value(name: str, value: Any) -> bytes:
     if not isinstance(value, str):
         raise TypeError(
-            f"Header keys and values must all be strings, but {name!r:.100} has a {type(value).__name__}"
+            f"Header keys and values must all be strings, but that of {name!r:.100} is {type(value).__name__}"
         )
     # Plain printable ASCII, nearly every value there is, passes two calls that cost nothing.
     if not (value.isascii() and value.isprintable()) and (bad := _BAD_VALUE.search(value)):
