@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from ._abort import abort, denies_by_exception
 from ._answer import ERRORS, answer_to, deciding_error, log_failure, passes_through
 from ._http import ACCEPTED, ENDED, NEW, REFUSED, WHOLE, HttpRequest, check_chunk
-from ._interrupt import Guard
+from ._interrupt import Guard, close
 from ._life import Life
 from ._limits import DEFAULT_LIMITS, Limits
 from ._log import logger
 from ._request import BaseRequest, Settings
 from ._response import OCTETS, Response, guess_text_type, render, resolve
 from ._shutdown import chain_signals
-from ._stream import EventStream, close
+from ._stats import DISCONNECTS, ENDED_REQUESTS, ENDED_WEBSOCKETS, REQUESTS, WEBSOCKETS, counts
+from ._stream import EventStream
 from ._websocket import CLOSED, CONNECTING, MAX_REASON, WebsocketRequest
 from .errors import BodyTooLarge, DisconnectedError, HTTPError, ServerClosing, UsageError, status_phrase
 
@@ -136,6 +137,7 @@ def _make_app(handler: Any, settings: Settings) -> Any:
         # HttpRequest(scope, receive, send), without the call of __init__: a tenth of our own time.
         request = _new(HttpRequest)
         request.scope, request._receive, request._send, request._settings = scope, receive, send, settings
+        counts[REQUESTS] += 1
         done = settings.done
         start = 0.0 if done is None else perf_counter()
         outcome = "ok"
@@ -159,6 +161,7 @@ def _make_app(handler: Any, settings: Settings) -> Any:
             outcome = "error"  # also when what follows raises: an aborted response, a cancellation
             outcome = await _fail(request, error)
         finally:
+            counts[ENDED_REQUESTS] += 1
             if request._held:
                 request._end()
             if done is not None:
@@ -321,7 +324,7 @@ async def _fail(request: HttpRequest, error: BaseException) -> str:
     if isinstance(error, ServerClosing):
         return await _close(request)
     if isinstance(error, DisconnectedError) or (stage is WHOLE and isinstance(error, OSError)):
-        return "disconnect"  # an OSError of send is what ASGI 2.4 asks of a server whose client is gone
+        return _note_disconnect()  # an OSError of send is what ASGI 2.4 asks of a server whose client is gone
     if stage is REFUSED and isinstance(error, HTTPError) and error.status < 400:
         error = BodyTooLarge()
     if stage is NEW or stage is REFUSED:
@@ -349,8 +352,13 @@ async def _answer(request: HttpRequest, error: BaseException) -> str:
         answer = answer_to(request, error, request._doing)
         await _send_whole(request, *render(answer, request.method))
     except OSError:  # the client left; a DisconnectedError is one of them
-        return "disconnect"
+        return _note_disconnect()
     return "error" if request._status >= 500 else "ok"
+
+
+def _note_disconnect() -> str:
+    counts[DISCONNECTS] += 1
+    return "disconnect"
 
 
 class ResponseAborted(Exception):
@@ -409,6 +417,7 @@ _ANSWERED_TWICE: dict[type, str] = {
 
 async def _serve_websocket(handler: Any, settings: Settings, request: WebsocketRequest) -> None:
     """Serve one websocket; it is closed when the handler returns."""
+    counts[WEBSOCKETS] += 1
     start = perf_counter()
     outcome = "ok"
     try:
@@ -422,6 +431,7 @@ async def _serve_websocket(handler: Any, settings: Settings, request: WebsocketR
         outcome = "error"
         outcome = await _fail_websocket(request, error)
     finally:
+        counts[ENDED_WEBSOCKETS] += 1
         request._end()
         if settings.done is not None:
             _report(settings.done, request, start, outcome)
@@ -454,7 +464,7 @@ async def _fail_websocket(request: WebsocketRequest, error: BaseException) -> st
         if isinstance(error, ServerClosing):
             return await _close_websocket(request)
         if isinstance(error, DisconnectedError):
-            return "disconnect"
+            return _note_disconnect()
         if request._stage is CONNECTING:
             await _deny(request, answer_to(request, error, request._doing))
             return "error" if request._status >= 500 else "ok"
@@ -466,7 +476,7 @@ async def _fail_websocket(request: WebsocketRequest, error: BaseException) -> st
             reason = story if request._settings.is_debug() else reason
         await request.close(code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
     except DisconnectedError:
-        return "disconnect"
+        return _note_disconnect()
     return "error" if code == 1011 else "ok"
 
 

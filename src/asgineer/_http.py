@@ -645,6 +645,9 @@ class HttpRequest(BaseRequest):
     def _end(self) -> None:
         """The handler is done: nothing of this request goes on."""
         self._response_stage = ENDED
+        if self._streaming:
+            self._streaming = False
+            counts[OPEN_STREAMS] -= 1
         if self._listener is not None:
             self._listener.cancel()
         if self._form is not None:

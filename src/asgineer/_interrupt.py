@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 T = TypeVar("T")
 
@@ -38,28 +38,9 @@ class Interrupt:
         try:
             return await awaitable
         except asyncio.CancelledError:
-            self._raise_instead(error)
+            if self._fired and self._task is not None and self._task.uncancel() <= self._before:
+                raise error from None
             raise
-
-    @contextlib.asynccontextmanager
-    async def around(self, error: type[Exception]) -> AsyncGenerator[None]:
-        """Do the same for a block, whatever it awaits; it ends with `error` also when it swallowed it."""
-        try:
-            yield
-        except asyncio.CancelledError:
-            self._raise_instead(error)
-            raise
-        if self._fired:
-            self._take_back()
-            raise error
-
-    def _raise_instead(self, error: type[Exception]) -> None:
-        if self._fired and self._take_back():
-            raise error from None
-
-    def _take_back(self) -> bool:
-        """Take our cancellation back; False where somebody else's remains."""
-        return self._task is not None and self._task.uncancel() <= self._before
 
 
 class Guard:
@@ -91,10 +72,37 @@ class Guard:
         try:
             return await waiting()
         except asyncio.CancelledError:
-            ours = self._cancelled and self._task is not None and self._task.uncancel() <= self._before
-            if ours and self.error is not None:
-                self._cancelled = False
-                raise self.error from None
+            self._raise_instead()
             raise
         finally:
             self._waiting = False
+
+    @contextlib.asynccontextmanager
+    async def around(self) -> AsyncGenerator[None]:
+        """Do the same for a block, whatever it awaits; told, it ends with the error in any case."""
+        self._waiting = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._raise_instead()
+            raise
+        finally:
+            self._waiting = False
+        if self.error is not None:
+            if self._cancelled and self._task is not None:
+                self._task.uncancel()
+            raise self.error
+
+    def _raise_instead(self) -> None:
+        """Raise the error in the place of our own cancellation, and take that back."""
+        ours = self._cancelled and self._task is not None and self._task.uncancel() <= self._before
+        if ours and self.error is not None:
+            self._cancelled = False
+            raise self.error from None
+
+
+async def close(iterator: AsyncIterator[Any]) -> None:
+    """Close an iterator that can be closed: its `finally` blocks run now, not when it is collected."""
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        await aclose()

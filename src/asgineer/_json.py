@@ -8,10 +8,13 @@ Coming in: the text of RFC 8259 in UTF-8; NaN, too deep nesting, a lone surrogat
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._log import escape
 from .errors import BadRequest, InvalidData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_MESSAGE = 200  # characters of one message; it can name a field or a value of the client's
 MAX_ERRORS = 20  # of one body that are told
@@ -28,6 +31,18 @@ def _encode_other(value: Any) -> Any:
     raise NotImplementedError(f"{type(value).__name__} has no JSON form")
 
 
+_encode: Callable[[Any], bytes] | None = None
+
+
+def _load_encoder() -> Callable[[Any], bytes]:
+    """Load msgspec, with the first JSON; an import statement in `encode` would cost more than small JSON."""
+    global _encode
+    import msgspec
+
+    _encode = msgspec.json.Encoder(enc_hook=_encode_other).encode
+    return _encode
+
+
 def encode(value: Any) -> bytes:
     """Return the JSON text of `value` as UTF-8.
 
@@ -35,10 +50,8 @@ def encode(value: Any) -> bytes:
         TypeError: some part of it has no JSON form; the text says which type.
         ValueError: nested too deep, a cycle, or a lone surrogate in a string.
     """
-    import msgspec
-
     try:
-        return msgspec.json.encode(value, enc_hook=_encode_other)
+        return (_encode or _load_encoder())(value)
     except (TypeError, NotImplementedError) as error:
         raise TypeError(f"Could not JSON encode {type(value).__name__}: {error}") from None
     except RecursionError:

@@ -29,6 +29,8 @@ class Limits:
         form_field: bytes of one field of a form, and a tenth of all of them; more is 413.
         spool: bytes of one uploaded file that are kept in memory, and a tenth of all of them; a
             larger file goes to a temporary one. For `get_form`; `iter_form` keeps none.
+        message: bytes of one message of a websocket, text as UTF-8; more closes it with 1009.
+        pending: bytes of messages that are kept for a handler that sends and does not receive.
         send: seconds that one send of a stream or a websocket may wait for the client; then its
             connection is aborted.
         body_idle: seconds without a piece of the request body, while it is read; more is 408.
@@ -47,6 +49,8 @@ class Limits:
     spool: int | None = 2**20
     body_idle: int | None = 30
     send: int | None = 30
+    message: int | None = 2**20
+    pending: int | None = 2**20
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

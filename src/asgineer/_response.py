@@ -32,6 +32,7 @@ NO_HEADERS: dict[str, str] = {}  # what a handler gave none; told from the None 
 
 MAYBE_HTML = frozenset("< \t\n\r\f\v")  # what a document may start with
 HTML_FIELD = (b"content-type", HTML)
+JSON_FIELD = (b"content-type", JSON)
 TEXT_FIELD = (b"content-type", TEXT)
 _HTML_START = re.compile(r"\s*<(?:!doctype html|html[\s>])", re.IGNORECASE | re.ASCII)
 
@@ -221,10 +222,14 @@ def render(result: Any, method: str = "GET") -> tuple[int, RawHeaders, Any]:
     Raises:
         TypeError, ValueError: the result is flawed.
     """
-    if type(result) is str and method != "HEAD":  # the commonest, and the same as what follows
-        encoded = result.encode()
-        is_text = (result and result[0] not in MAYBE_HTML) or not _HTML_START.match(result)
-        type_field = TEXT_FIELD if is_text else HTML_FIELD
+    kind = type(result)
+    if (kind is str or kind is dict) and method != "HEAD":  # the commonest, and the same as what follows
+        if kind is dict:
+            encoded, type_field = _json.encode(result), JSON_FIELD
+        else:
+            encoded = result.encode()
+            is_text = (result and result[0] not in MAYBE_HTML) or not _HTML_START.match(result)
+            type_field = TEXT_FIELD if is_text else HTML_FIELD
         return 200, [type_field, (b"content-length", b"%d" % len(encoded))], encoded
     status, headers, body = split(result)
     status = check_status(status)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 # Places in `counts`. A list and not an object: adding to an item is what costs least.
-REQUESTS, OPEN_REQUESTS, OPEN_STREAMS, WEBSOCKETS, OPEN_WEBSOCKETS, TASKS, DISCONNECTS, SEND_TIMEOUTS = range(8)
+REQUESTS, ENDED_REQUESTS, OPEN_STREAMS = 0, 1, 2
+WEBSOCKETS, ENDED_WEBSOCKETS = 3, 4
+TASKS, DISCONNECTS, SEND_TIMEOUTS = 5, 6, 7
 
 counts = [0] * 8
 
@@ -40,4 +42,14 @@ class Stats(NamedTuple):
 
 def stats() -> Stats:
     """Return the live figures of this process."""
-    return Stats(*counts)
+    requests, ended, open_streams, websockets, ended_websockets, tasks, disconnects, send_timeouts = counts
+    return Stats(
+        requests,
+        requests - ended,
+        open_streams,
+        websockets,
+        websockets - ended_websockets,
+        tasks,
+        disconnects,
+        send_timeouts,
+    )

@@ -13,7 +13,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from . import _shutdown
-from ._interrupt import Guard
+from ._interrupt import Guard, close
 from ._sse import PING, Event, encode_event
 from ._ticker import ticker
 from .errors import DisconnectedError, ServerClosing
@@ -170,10 +170,3 @@ def wire_of(item: Any) -> bytes:
     """Return the bytes of one item of a stream: what it has made once for all clients, or made now."""
     wire: bytes | None = getattr(item, "wire", None)
     return encode_event(item) if wire is None else wire
-
-
-async def close(iterator: AsyncIterator[Any]) -> None:
-    """Close an iterator that can be closed: its `finally` blocks run now, not when it is collected."""
-    aclose = getattr(iterator, "aclose", None)
-    if aclose is not None:
-        await aclose()
