@@ -22,7 +22,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from ._log import escape
+from ._log import escape, format_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -132,11 +132,7 @@ def _weight(text: str | None) -> float:
 
 def make_text(error: BaseException, story: str) -> str:
     """Return the story and the traceback, printable and capped."""
-    try:
-        text = "".join(traceback.format_exception(error))
-    except Exception:
-        return story
-    return f"{story}\n\n{_printable(text, MAX_TEXT)}"
+    return f"{story}\n\n{_printable(format_traceback(error), MAX_TEXT)}"
 
 
 def _printable(text: str, limit: int) -> str:
@@ -324,7 +320,7 @@ def _show_request(request: BaseRequest) -> Iterator[str]:
             ("id", request.id),
         ]
     )
-    query = request.scope.get("query_string", b"")[: MAX_FIELDS * MAX_VALUE].decode("utf-8", "replace")
+    query = request.scope.get("query_string", b"").decode("utf-8", "replace")
     if query:
         yield "<h2>Query</h2>"
         fields = query.split("&", MAX_FIELDS + 1)[: MAX_FIELDS + 1]

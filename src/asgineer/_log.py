@@ -41,6 +41,14 @@ def describe(error: BaseException) -> str:
         return "<its text could not be made>"
 
 
+def format_traceback(error: BaseException) -> str:
+    """Return the traceback of `error` as Python prints it, also when what it is asked for fails."""
+    try:
+        return "".join(traceback.format_exception(error)).rstrip("\n")
+    except Exception:  # Python 3.11 looks for `__notes__` without care
+        return f"{type(error).__name__}: <its traceback could not be made>"
+
+
 def log_error(text: str, error: BaseException) -> None:
     """Log one record at level ERROR: `text`, and the traceback of `error`, capped and escaped.
 
@@ -50,7 +58,7 @@ def log_error(text: str, error: BaseException) -> None:
     if not logger.isEnabledFor(logging.ERROR):
         return
     # Indented: no line of a foreign text can pass for a record of its own.
-    story = "  " + "".join(traceback.format_exception(error)).rstrip("\n").replace("\n", "\n  ")
+    story = "  " + format_traceback(error).replace("\n", "\n  ")
     if len(story) > MAX_TRACEBACK:
         half = MAX_TRACEBACK // 2
         story = story[:half] + "\n  …\n  " + story[-half:]
