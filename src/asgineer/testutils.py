@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-import weakref
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
@@ -252,12 +251,11 @@ class MockTestServer(_TestServer):
 
         if self._thread is None:
             self._thread = LoopThread()
-            self._finalizer = weakref.finalize(self, self._thread.stop)
         return self._thread.call(speak())
 
     def _stop_thread(self) -> None:
         if self._thread is not None:
-            self._finalizer()
+            self._thread.stop()
             self._thread = None
 
     def _output_lines(self) -> list[str]:

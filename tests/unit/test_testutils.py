@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import textwrap
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -283,8 +284,11 @@ def test_mock_without_with_runs_no_lifespan() -> None:
 def test_mock_without_with_keeps_its_loop() -> None:
     loops = []
 
+    threads = []
+
     async def remember(request: HttpRequest) -> str:
         loops.append(asyncio.get_running_loop())
+        threads.append(threading.current_thread())
         return ""
 
     server = MockTestServer(remember)
@@ -293,6 +297,7 @@ def test_mock_without_with_keeps_its_loop() -> None:
     assert loops[0] is loops[1]
     del server
     gc.collect()
+    threads[0].join(5)
     assert loops[0].is_closed()
 
 

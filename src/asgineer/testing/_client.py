@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -13,10 +11,10 @@ from ._inprocess import InProcessServer
 from ._loopthread import LoopThread
 from ._serve import as_asgi
 from ._socket import TIMEOUT, AsyncWebsocket, Websocket
-from ._transport import AsyncTransport, SyncTransport, place_of
+from ._transport import WEBSOCKET, AsyncTransport, SyncTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 BASE_URL = "https://testserver"  # https, so that a cookie that is Secure comes back
 
@@ -27,9 +25,10 @@ class AsyncTestClient(httpx2.AsyncClient):
         async with AsyncTestClient(app) as client:
             response = await client.get("/")
 
-    `async with` runs the app's lifespan. All of httpx2 works: cookies, redirects, files, auth,
-    JSON, `client.stream(…)`. An app that sends faster than the test reads waits, and so does
-    the test when the app doesn't read.
+    `async with` runs the app's lifespan; without it requests work, the lifespan doesn't run. All
+    of httpx2 works: cookies, redirects, files, auth, JSON, `client.stream(…)`. A request ends
+    when the response is whole and the app has ended. An app that sends faster than the test
+    reads waits, and so does the test when the app doesn't read.
 
     Args:
         app: an ASGI app, or a handler.
@@ -48,15 +47,6 @@ class AsyncTestClient(httpx2.AsyncClient):
         self._connections = AsyncTransport(self._server, raise_errors)
         super().__init__(transport=self._connections, base_url=base_url, **options)
 
-    async def __aenter__(self) -> Self:
-        await self._server.__aenter__()
-        await super().__aenter__()
-        return self
-
-    async def __aexit__(self, *args: Any) -> None:
-        await super().__aexit__(*args)
-        await self._server.__aexit__()
-
     def events(
         self, path: str, *, last_event_id: str = "", reconnect: bool = True, **options: Any
     ) -> AsyncEvents:
@@ -66,11 +56,12 @@ class AsyncTestClient(httpx2.AsyncClient):
             path: of the stream.
             last_event_id: where to resume, as a browser sends it.
             reconnect: ask again, with the id of the last event, when the stream ends or breaks.
-            options: of `build_request`, such as `params` or `headers`.
+            options: of `build_request`, such as `params` or `headers`; `timeout` is for the silence
+                between two events, the client's own if it isn't given.
         """
 
         async def connect(headers: dict[str, str]) -> httpx2.Response:
-            return await self.send(_event_request(self, path, headers, options), stream=True)
+            return await self.send(self.build_request("GET", path, **_with(headers, options)), stream=True)
 
         return AsyncEvents(connect, last_event_id, reconnect)
 
@@ -87,28 +78,29 @@ class AsyncTestClient(httpx2.AsyncClient):
         Args:
             path: with a query or without.
             subprotocols: what to offer.
-            timeout: seconds to wait for a message, None without limit.
+            timeout: seconds to wait for the app at any one step, None without limit.
             options: of `build_request`, such as `params` or `headers`.
 
         Raises:
             WebsocketDenied: (on entering) the app did not accept; its `response` tells what it said.
         """
-        request = self.build_request("GET", path, **options)
-        return _websocket(self._server, self._connections, request, subprotocols, timeout)
+
+        async def connect() -> httpx2.Response:
+            return await self.send(_handshake(self, path, subprotocols, timeout, options), stream=True)
+
+        return AsyncWebsocket(connect, self._connections, timeout)
 
     def stall(self) -> None:
         """Take nothing more off any open connection, so that the app's next send waits."""
-        for connection in self._connections.open:
-            connection.stall()
+        self._connections.stall()
+
+    def disconnect(self) -> None:
+        """Drop every open connection at once, in the middle of whatever it does."""
+        self._connections.disconnect()
 
     def shutdown(self) -> None:
         """Begin to stop the server: whoever waits in the app is told, as on a real one. It still serves."""
         self._server.begin_shutdown()
-
-    def disconnect(self) -> None:
-        """Drop every open connection at once, in the middle of whatever it does."""
-        for connection in list(self._connections.open):
-            connection.leave()
 
 
 class TestClient(httpx2.Client):
@@ -117,8 +109,9 @@ class TestClient(httpx2.Client):
         with TestClient(app) as client:
             response = client.get("/")
 
-    The app runs in an event loop in a thread of its own. `with` runs the app's lifespan;
-    without it requests work, the lifespan doesn't run.
+    The app runs in an event loop in a thread of its own, which ends with the client. `with` runs
+    the app's lifespan; without it requests work, the lifespan doesn't run. A request body that
+    is an iterator is read in another thread than yours.
 
     Args:
         app, raise_errors, base_url, options: as for `AsyncTestClient`.
@@ -131,44 +124,18 @@ class TestClient(httpx2.Client):
     ) -> None:
         self.app = as_asgi(app)
         self._thread = LoopThread()
-        self._stop = weakref.finalize(self, self._thread.stop)
         self._server = InProcessServer(self.app)
         self._connections = AsyncTransport(self._server, raise_errors)
-        super().__init__(
-            transport=SyncTransport(self._connections, self._thread), base_url=base_url, **options
-        )
-
-    def __enter__(self) -> Self:
-        try:
-            self._thread.call(self._server.__aenter__())
-        except BaseException:
-            self._stop()
-            raise
-        super().__enter__()
-        return self
-
-    def __exit__(self, *args: Any) -> None:
-        try:
-            self._thread.call(self._server.__aexit__())
-        finally:
-            super().__exit__(*args)
-            self._stop()
-
-    def close(self) -> None:
-        """Close the client and end the thread of the app."""
-        super().close()
-        self._stop()
+        transport = SyncTransport(self._connections, self._thread)
+        super().__init__(transport=transport, base_url=base_url, **options)
 
     def events(self, path: str, *, last_event_id: str = "", reconnect: bool = True, **options: Any) -> Events:
         """Return the server-sent events of `path`, to be entered with `with`; as `AsyncTestClient.events`."""
 
-        async def connect(headers: dict[str, str]) -> httpx2.Response:
-            request = _event_request(self, path, headers, options)
-            response = await self._connections.handle_async_request(request)
-            response.request = request
-            return response
+        def connect(headers: dict[str, str]) -> httpx2.Response:
+            return self.send(self.build_request("GET", path, **_with(headers, options)), stream=True)
 
-        return Events(self._thread, AsyncEvents(connect, last_event_id, reconnect))
+        return Events(connect, last_event_id, reconnect)
 
     def websocket(  # type: ignore[override]  # as in AsyncTestClient
         self,
@@ -179,44 +146,38 @@ class TestClient(httpx2.Client):
         **options: Any,
     ) -> Websocket:
         """Return the websocket at `path`, to be entered with `with`; as `AsyncTestClient.websocket`."""
-        request = self.build_request("GET", path, **options)
-        make = functools.partial(_websocket, self._server, self._connections, request, subprotocols, timeout)
-        return Websocket(self._thread, make())
+
+        def connect() -> httpx2.Response:
+            return self.send(_handshake(self, path, subprotocols, timeout, options), stream=True)
+
+        return Websocket(connect, self._connections, timeout, self._thread)
 
     def stall(self) -> None:
         """Take nothing more off any open connection, so that the app's next send waits."""
-        self._thread.run(lambda: [connection.stall() for connection in self._connections.open])
+        self._thread.run(self._connections.stall)
+
+    def disconnect(self) -> None:
+        """Drop every open connection at once, in the middle of whatever it does."""
+        self._thread.run(self._connections.disconnect)
 
     def shutdown(self) -> None:
         """Begin to stop the server: whoever waits in the app is told, as on a real one. It still serves."""
         self._thread.run(self._server.begin_shutdown)
 
-    def disconnect(self) -> None:
-        """Drop every open connection at once, in the middle of whatever it does."""
-        self._thread.run(lambda: [connection.leave() for connection in list(self._connections.open)])
+
+def _with(headers: dict[str, str], options: dict[str, Any]) -> dict[str, Any]:
+    """Return `options` with further headers, which go before those in them."""
+    return {**options, "headers": {**dict(options.get("headers") or {}), **headers}}
 
 
-def _event_request(
-    client: httpx2.AsyncClient | httpx2.Client, path: str, headers: dict[str, str], options: Mapping[str, Any]
-) -> httpx2.Request:
-    """Build a request for an event stream: what the caller says, under what EventSource itself says."""
-    own = {"timeout": None, **options}
-    own["headers"] = {**dict(options.get("headers") or {}), **headers}
-    return client.build_request("GET", path, **own)
-
-
-def _websocket(
-    server: InProcessServer,
-    transport: AsyncTransport,
-    request: httpx2.Request,
+def _handshake(
+    client: httpx2.AsyncClient | httpx2.Client,
+    path: str,
     subprotocols: Iterable[str],
     timeout: float | None,
-) -> AsyncWebsocket:
-    errors: list[BaseException] = []
-    there = server.at(place_of(request.url, server.place, errors))
-    headers = [(name, value) for name, value in request.headers.raw if name.lower() not in _NOT_IN_HANDSHAKE]
-    session = there.websocket(request.url.raw_path.decode("ascii"), headers, subprotocols)
-    return AsyncWebsocket(transport, session, errors, timeout)
-
-
-_NOT_IN_HANDSHAKE = (b"connection", b"accept", b"accept-encoding")  # httpx2's own, of an ordinary request
+    options: dict[str, Any],
+) -> httpx2.Request:
+    """Build the request for a websocket, in httpx2's words: `wss` is `https` to it and to its cookies."""
+    url = "http" + path[2:] if path.startswith(("ws:", "wss:")) else path
+    extensions = {**(options.get("extensions") or {}), WEBSOCKET: list(subprotocols)}
+    return client.build_request("GET", url, **{**options, "timeout": timeout, "extensions": extensions})

@@ -1,4 +1,8 @@
-"""What an HTTP exchange and a websocket have in common: the app's task, and how it ends."""
+"""What an HTTP exchange and a websocket have in common: the app's task, how it ends, what went wrong.
+
+An app tells of errors that it answered itself (with a 500) by `scope["extensions"]`, where
+it finds a list under the name ERRORS; any other app, by what it raises.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from ._wire import ASGIApp, Message, Scope
 
 GRACE = 5.0  # seconds for an app to end by itself after its client left
+ERRORS = "asgineer.errors"
 
 
 class Connection(ABC):
@@ -27,6 +32,7 @@ class Connection(ABC):
         self.error: BaseException | None = None
         #: The first thing the app did against the specification, or None.
         self.violation: ProtocolViolation | None = None
+        self._told = False
 
     def start(self) -> None:
         """Call the app, in a new task."""
@@ -42,11 +48,36 @@ class Connection(ABC):
         self.leave()
         if self._task is None:
             return
-        await asyncio.wait([self._task], timeout=grace)
-        if not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            raise TimeoutError(f"the app did not end within {grace} s of the client leaving")
+        late = False
+        try:
+            await asyncio.wait([self._task], timeout=grace)
+            late = not self._task.done()
+        finally:
+            if not self._task.done():
+                self._task.cancel()
+                await asyncio.wait([self._task], timeout=GRACE)
+        if late:
+            end = "was cancelled" if self._task.done() else "ignores its cancellation"
+            raise TimeoutError(
+                f"{self._task.get_name()} still ran {grace} s after its client left, and {end}"
+            )
+
+    def failure(self, raised_too: bool = True) -> BaseException | None:
+        """Return what went wrong in the app; None the next time that this is asked.
+
+        Args:
+            raised_too: also what the handler raised, not only what no server would take.
+        """
+        failure: BaseException | None = self.violation
+        if failure is None and raised_too:
+            told = self.scope["extensions"].get(ERRORS)
+            failure = told[0] if told else self.error
+        if failure is None or self._told:
+            return None
+        self._told = True
+        if isinstance(failure, asyncio.CancelledError):  # raised in a test, it would end that
+            return None if failure is self.error else RuntimeError("the handler was cancelled by itself")
+        return failure
 
     async def __aenter__(self) -> Self:
         self.start()

@@ -83,10 +83,17 @@ class HttpExchange(Connection):
         if data:
             await self._request.put(data, len(data))
         if not more:
-            self.end()
+            self._request.end()
 
     def end(self) -> None:
-        """Say that a request body without content-length is whole."""
+        """Say that the request body is whole.
+
+        Raises:
+            ValueError: it is less than the content-length; the connection is closed.
+        """
+        if self._announced:
+            self.leave()
+            raise ValueError(f"the request's body is {self._announced} bytes shorter than its content-length")
         self._request.end()
 
     def leave(self) -> None:
@@ -94,7 +101,7 @@ class HttpExchange(Connection):
         self._gone = True
         self._request.abandon()
         if not self._response.ended:
-            self._response.fail(IncompleteResponse("the client closed the connection"))
+            self._response.fail(IncompleteResponse("the client left before the response was whole"))
         self._response.abandon()
         self._changed.notify()
 
@@ -106,7 +113,7 @@ class HttpExchange(Connection):
         """Wait for the response to begin, and return its status and raw header fields."""
         while self._head is None:
             if self._gone:
-                raise IncompleteResponse("the connection is closed")
+                raise IncompleteResponse("the client left before the response began")
             await self._changed.wait()
         return self._head
 
@@ -198,6 +205,7 @@ class HttpExchange(Connection):
         elif self._state == "body":
             self._response.fail(IncompleteResponse("the app ended before its response was whole"))
         self._state = "done"
+        self._request.abandon()
         self._changed.notify()
 
 

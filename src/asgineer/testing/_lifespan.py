@@ -32,7 +32,12 @@ class Lifespan:
     async def startup(self) -> None:
         """Raise LifespanFailed if the app says that it can't start."""
         self._task = asyncio.create_task(self._run(), name="lifespan")
-        await self._tell("startup")
+        try:
+            await self._tell("startup")
+        except BaseException:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            raise
 
     async def shutdown(self) -> None:
         """Raise LifespanFailed if the app says that its cleanup failed; wait for its end."""

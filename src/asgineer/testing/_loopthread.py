@@ -8,7 +8,9 @@ knows what runs in the loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -20,27 +22,38 @@ DEFAULT_TIMEOUT = 30.0  # seconds; a call that takes longer is a test that hangs
 
 
 class LoopThread:
-    """Runs coroutines in an event loop that lives in a daemon thread until `stop()`."""
+    """Runs coroutines in an event loop that lives in a daemon thread, from the first call to `stop()`.
+
+    One that is forgotten ends by itself: the thread doesn't keep this object alive.
+    """
 
     def __init__(self, name: str = "asgineer-testing") -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
-        self._thread.start()
+        self._name = name
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
 
     @property
     def running(self) -> bool:
-        """Whether `stop()` has not been called yet."""
-        return not self._loop.is_closed()
+        """Whether something was called, and `stop()` not yet."""
+        return self._loop is not None and not self._stopped
 
     def call(self, coro: Coroutine[Any, Any, T], timeout: float | None = DEFAULT_TIMEOUT) -> T:
         """Run `coro` in the loop and return its result, or raise what it raised.
 
         Raises:
             TimeoutError: it took longer than `timeout` seconds; it was cancelled.
+            RuntimeError: after `stop()`, or in the thread of the loop itself.
         """
-        future = asyncio.run_coroutine_threadsafe(coro, self._loop)
         try:
-            return future.result(timeout)
+            loop = self._running_loop()
+        except RuntimeError:
+            coro.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(_contain(coro), loop)
+        try:
+            result, error = future.result(timeout)
         except TimeoutError:
             if future.done():  # the coroutine's own TimeoutError, not ours
                 raise
@@ -49,31 +62,76 @@ class LoopThread:
         except KeyboardInterrupt:
             future.cancel()
             raise
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # None only beside an error
 
     def run(self, function: Callable[[], object]) -> None:
-        """Call `function` in the loop, and return when it has returned."""
+        """Call `function` in the loop, and return when it has returned; works in the loop as well."""
 
         async def run() -> None:
             function()
 
-        self.call(run())
+        if threading.current_thread() is self._thread:
+            function()
+        else:
+            self.call(run())
 
-    def stop(self) -> None:
-        """Cancel what still runs, close the loop, and end the thread. A second call does nothing."""
-        if self._loop.is_closed():
-            return
-        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result(DEFAULT_TIMEOUT)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def stop(self, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Cancel what still runs, close the loop, and end the thread. A second call does nothing.
+
+        Raises:
+            TimeoutError: something that runs there does not end by its cancellation.
+        """
+        self._stopped = True
+        if self._thread is not None and self._loop is not None:
+            _tell_to_stop(self._loop)
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                raise TimeoutError(f"something in the app's event loop still runs {timeout} s after its end")
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._stopped:
+                raise RuntimeError("The client is closed: the event loop of the app has ended")
+            if threading.current_thread() is self._thread:
+                raise RuntimeError("The app can't wait for a client that waits for the app")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_run_loop, args=[self._loop], name=self._name, daemon=True
+                )
+                self._thread.start()
+                # Nothing is waited for: garbage is collected in any thread, also in that of the loop.
+                weakref.finalize(self, _tell_to_stop, self._loop)
+            return self._loop
 
 
-async def _cancel_others() -> None:
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.run_until_complete(_end_all(loop))
+    loop.close()
+
+
+def _tell_to_stop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed already
+        loop.call_soon_threadsafe(loop.stop)
+
+
+async def _contain(coro: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:
+    """Await `coro`; what would end the loop, were it raised in a task, is handed over as a value."""
+    try:
+        return await coro, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error
+
+
+async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
     """Cancel every other task, and close what it left open, as `asyncio.run` does at its end."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    loop = asyncio.get_running_loop()
     await loop.shutdown_asyncgens()
     await loop.shutdown_default_executor()

@@ -11,6 +11,7 @@ from ._connection import Connection
 from ._pipe import WINDOW, Pipe, Signal
 from ._wire import (
     Answer,
+    ClientLeft,
     ProtocolViolation,
     WebsocketClosed,
     WebsocketDenied,
@@ -49,7 +50,7 @@ class WebsocketSession(Connection):
     # The client's side
 
     async def handshake(self) -> str | None:
-        """Wait until the app accepts; return the subprotocol that it chose.
+        """Wait until the app accepts; return the subprotocol that it chose, or None.
 
         Raises:
             WebsocketDenied: it did not accept.
@@ -60,8 +61,12 @@ class WebsocketSession(Connection):
             if self._closed is not None:
                 raise self._closed
             await self._changed.wait()
-        subprotocol: str | None = self._accepted.get("subprotocol")
-        return subprotocol
+        return self.subprotocol
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the app chose of what the client offers."""
+        return None if self._accepted is None else self._accepted.get("subprotocol")
 
     @property
     def accept_headers(self) -> RawHeaders:
@@ -135,7 +140,7 @@ class WebsocketSession(Connection):
         elif self._state == "closed":
             raise ProtocolViolation(f"{kind!r} after the app closed the websocket")
         else:
-            raise OSError("the client closed the websocket")  # what the specification asks of servers
+            raise ClientLeft("the client closed the websocket")
 
     def _answer_handshake(self, kind: str, message: Message) -> None:
         if kind == "websocket.accept":
@@ -170,6 +175,7 @@ class WebsocketSession(Connection):
     async def _speak(self, kind: str, message: Message) -> None:
         if kind == "websocket.close":
             self._end(*checked_close(message))
+            self._incoming.abandon()  # the app reads no more
             return
         expect(kind, "websocket.send", "on an open websocket")
         piece = checked_payload(message)
@@ -190,3 +196,4 @@ class WebsocketSession(Connection):
         if self._state in ("connecting", "denying"):
             self._deny(Answer(500, [], b""))
         self._end(1006, "")
+        self._incoming.abandon()

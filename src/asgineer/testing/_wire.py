@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    import httpx2
+
     Message = dict[str, Any]
     Scope = dict[str, Any]
     ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
@@ -24,6 +26,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # section 5.5: no control character but HTAB
 _CLOSE_CODES = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}  # RFC 6455 section 7.4
+MAX_SHOWN = 200  # bytes of a denial's body that stand in the text of the error
 MAX_CLOSE_REASON = 123  # bytes: a control frame has 125, two are the code
 
 
@@ -33,6 +36,10 @@ class ProtocolViolation(RuntimeError):
 
 class IncompleteResponse(ConnectionError):
     """The connection ended before the response was whole."""
+
+
+class ClientLeft(OSError):
+    """Raised by `send` on a websocket whose client is gone, as ASGI asks of servers."""
 
 
 class WebsocketClosed(ConnectionError):
@@ -48,23 +55,33 @@ class WebsocketClosed(ConnectionError):
 
 
 class WebsocketDenied(ConnectionError):
-    """The handshake was answered with an HTTP response instead of being accepted."""
+    """The handshake was answered with an HTTP response instead of being accepted.
 
-    def __init__(self, status: int, headers: RawHeaders, body: bytes) -> None:
+    Attributes:
+        status, headers, body: the response, its header fields raw.
+    """
+
+    def __init__(
+        self, status: int, headers: RawHeaders, body: bytes, response: httpx2.Response | None = None
+    ) -> None:
         super().__init__(status, headers, body)
         self.status = status
         self.headers = headers
         self.body = body
+        self._response = response
 
     @property
-    def response(self) -> Any:
+    def response(self) -> httpx2.Response:
         """The denial as an `httpx2.Response`."""
-        import httpx2
+        if self._response is None:
+            import httpx2
 
-        return httpx2.Response(self.status, headers=self.headers, content=self.body)
+            self._response = httpx2.Response(self.status, headers=self.headers, content=self.body)
+        return self._response
 
     def __str__(self) -> str:
-        return f"websocket handshake answered with {self.status}"
+        text = self.body[:MAX_SHOWN].decode("utf-8", "replace")
+        return f"websocket handshake answered with {self.status} {text}".rstrip()
 
 
 class Head(NamedTuple):
