@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .driver import Message
+
+
+CORPUS = sorted((Path(__file__).parents[2] / "bench" / "fuzz" / "corpus" / "forwarded").iterdir())
 
 
 async def _receive() -> Message:
@@ -477,6 +481,12 @@ def test_everything_that_a_proxy_says() -> None:
     assert request.root_path == "/app"
 
 
+def test_a_second_call_does_nothing() -> None:
+    request = forwarded({"x-forwarded-prefix": "/app"}, path="/x")
+    assert TRUST(request).client == PEER  # who would be believed again
+    assert (request.root_path, request.path) == ("/app", "/x")
+
+
 def test_the_scope_of_the_server_stays_as_it_is() -> None:
     request = request_of("GET", [("host", "inner"), *ALL.items()], client=PEER, state={})
     scope, before = request.scope, dict(request.scope)
@@ -707,6 +717,24 @@ def test_parse_forwarded(value: str, elements: list[dict[str, str]]) -> None:
 def test_parse_forwarded_of_what_is_none(value: str) -> None:
     with pytest.raises(BadRequest, match="Bad Forwarded header"):
         parse_forwarded(value)
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_corpus_of_forwarded(path: Path) -> None:
+    whole = path.read_bytes().decode("latin-1")
+    for end in range(len(whole) + 1):
+        value = whole[:end]
+        try:
+            elements = parse_forwarded(value)
+        except BadRequest:
+            continue
+        assert sum(map(len, elements)) <= value.count("=")
+        texts = [";".join([f'{name}="{_escape(text)}"' for name, text in e.items()]) for e in elements]
+        assert parse_forwarded(",".join(texts)) == elements
 
 
 @given(st.text(st.sampled_from('af1.:[]=";,\\ \t_\xe9')))

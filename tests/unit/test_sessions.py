@@ -646,7 +646,7 @@ def test_a_websocket_sets_the_cookie_with_its_handshake() -> None:
 
 def test_without_itsdangerous(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "itsdangerous", None)
-    with pytest.raises(ImportError, match=r"itsdangerous.* not installed\. Try: pip install .*sessions"):
+    with pytest.raises(ImportError, match=r"itsdangerous.* not installed\. Try: pip install "):
         Sessions(NEW)
 
 
