@@ -40,6 +40,12 @@ class Stats(NamedTuple):
     send_timeouts: int
 
 
+def note_disconnect() -> str:
+    """Count a client that left, and return the name of that outcome."""
+    counts[DISCONNECTS] += 1
+    return "disconnect"
+
+
 def stats() -> Stats:
     """Return the live figures of this process."""
     requests, ended, open_streams, websockets, ended_websockets, tasks, disconnects, send_timeouts = counts
