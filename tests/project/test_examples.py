@@ -93,3 +93,16 @@ def test_guide_runs_as_a_program() -> None:
         status = server.stop()
     assert f"Serving http://127.0.0.1:{port} with " in server.output
     assert status == 0
+
+
+def test_move_fastapi() -> None:
+    async def talk(ws: WebsocketClient) -> object:
+        await ws.send("hello")
+        return await ws.receive()
+
+    with MockTestServer(load("move_fastapi").main) as server:
+        assert json.loads(server.get("/drinks/tea").body) == {"name": "tea", "left": 3, "by": "Asgineer"}
+        assert json.loads(server.get("/drinks/water").body) == {"name": "water", "left": 100, "by": "FastAPI"}
+        assert server.get("/nothing").status == 404
+        assert b"/openapi.json" in server.get("/docs").body
+        assert server.ws_communicate("/echo", talk) == "hello"
