@@ -5,42 +5,33 @@ is NEW, then ACCEPTED (its head is out) and ENDED, or WHOLE (the app sends it in
 REFUSED is NEW after BodyTooLarge was raised: the response can't be a success any more. A
 call that is wrong in a state raises a UsageError that names the call.
 
-ASGI servers tell that a client left only to who waits in `receive()`. So a request that
-streams or sleeps has one task, the listener, which does nothing else. It starts at the first
-such call, keeps at most one piece of the body that nobody read yet (and drops none), and
-ends with the request. A plain response has no listener.
+How the client's leaving is noticed is `_connection`'s work.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from . import _clock, _json, _shutdown
-from ._abort import abort
+from . import _json
+from ._connection import ConnectedRequest, IdleLimit
 from ._forward import call, scope_for
 from ._headers import encode_headers, is_cross_site, parse_content_type
-from ._interrupt import Guard, Interrupt
+from ._interrupt import Guard
 from ._limits import UNSET, Unset
-from ._request import BaseRequest
-from ._stats import OPEN_STREAMS, SEND_TIMEOUTS, counts
-from ._ticker import Ticker, ticker
+from ._stats import OPEN_STREAMS, counts
 from .errors import (
     BadRequest,
     BodyTooLarge,
     DisconnectedError,
     InvalidData,
-    RequestTimeout,
-    ServerClosing,
     UnsupportedMediaType,
     UsageError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from collections.abc import AsyncGenerator
     from typing import NoReturn
 
     from ._forms import Form
@@ -53,14 +44,12 @@ __all__ = ["HttpRequest"]
 
 NEW, REFUSED, ACCEPTED, WHOLE, ENDED = "new", "refused", "accepted", "whole", "ended"
 UNREAD, CONSUMED = "unread", "consumed"
-CHUNKS_IN_A_ROW = 16  # sent before the event loop gets a turn: a turn costs about as much as a send
 KEPT_PIECE = 65_536  # bytes of a body that was read whole, for who reads it in pieces
 NO_BODY = (204, 304)  # RFC 9110 sections 15.3.5 and 15.4.5
 # ASGI's, and two of its extensions: a file that the server reads by itself. All can be the last one.
 BODY_MESSAGES = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
 
 T = TypeVar("T")
-DISCONNECT: Message = {"type": "http.disconnect"}
 
 
 def check_status(status: Any) -> int:
@@ -92,47 +81,7 @@ def check_chunk(data: Any, kind: str = "Can only send bytes/str") -> bytes:
     raise TypeError(f"{kind}, not {type(data).__name__}")
 
 
-class IdleLimit:
-    """Ends a wait of a reader that lasted too long. One timer per body, whatever the number of its pieces."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
-        self._interrupt: Interrupt | None = None
-        self._since = 0.0
-        self._timer = None if seconds is None else _clock.clock.call_later(seconds, self._look)
-
-    async def wait(self, piece: Coroutine[Any, Any, T]) -> T:
-        """Wait for `piece`; raise RequestTimeout when it takes too long."""
-        self._since = _clock.clock.time()
-        self._interrupt = Interrupt()
-        try:
-            return await self._interrupt.wait(piece, RequestTimeout)
-        finally:
-            self._interrupt = None
-
-    def _look(self) -> None:
-        """Interrupt the wait, or look again when it could have lasted long enough."""
-        seconds = self._seconds or 0
-        left = self._since + seconds - _clock.clock.time()
-        if self._interrupt is None:
-            left = seconds
-        if self._interrupt is not None and left <= 0:
-            self._interrupt()
-        else:
-            self._timer = _clock.clock.call_later(left, self._look)
-
-    def cancel(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-
-def _wake(sleeper: asyncio.Future[bool], woken: bool) -> None:
-    if not sleeper.done():
-        sleeper.set_result(woken)
-
-
-class HttpRequest(BaseRequest):
+class HttpRequest(ConnectedRequest):
     """An HTTP request, and the way to answer it piece by piece."""
 
     _response_stage: str = NEW
@@ -141,18 +90,7 @@ class HttpRequest(BaseRequest):
     _form: Form | None = None
     _content_length: int | None = None  # what the head of a streamed response promised
 
-    _chunks_in_a_row: int = 0
     _streaming: bool = False  # counted as an open stream
-    _ticker: Ticker | None = None
-    _watchers: set[Callable[[Exception], object]] | None = None  # to be told when the client left
-    _gone: bool = False  # the client left
-    _listener: asyncio.Task[None] | None = None
-    _unread: Message | None = None  # a piece of the body that came before anybody asked
-    _taken: asyncio.Future[None] | None = None  # the listener waits for that piece to be taken
-    _reader: asyncio.Future[Message] | None = None  # a reader waits for the listener
-    _reading: bool = False  # a reader waits for the server itself
-    _sleepers: set[asyncio.Future[bool]] | None = None
-    _woken: bool = False  # wakeup() came while nobody slept
 
     # Body in
 
@@ -398,17 +336,6 @@ class HttpRequest(BaseRequest):
             self._response_stage = ENDED
         await self._transmit({"type": "http.response.body", "body": data, "more_body": more})
 
-    async def _let_others_run(self) -> None:
-        """Yield to the event loop once in a while.
-
-        Servers' `send` returns at once while their buffer has room, and always when the client is
-        gone. Without this, a handler that sends in a loop would never let the listener tell it so.
-        """
-        self._chunks_in_a_row += 1
-        if self._chunks_in_a_row >= CHUNKS_IN_A_ROW:
-            self._chunks_in_a_row = 0
-            await asyncio.sleep(0)
-
     def _count(self, size: int) -> None:
         if self._status in NO_BODY:
             raise ValueError(f"A response with status {self._status} has no body")
@@ -423,25 +350,6 @@ class HttpRequest(BaseRequest):
 
     def _has_body(self) -> bool:
         return self.method != "HEAD" and self._status not in NO_BODY
-
-    async def _transmit(self, message: Message) -> None:
-        if self._gone:
-            raise DisconnectedError
-        if self._ticker is None:
-            self._ticker = ticker()
-        try:
-            await self._ticker.within(self._settings.limits.send, self._send(message), self._expire)
-        except DisconnectedError:
-            raise
-        except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
-            self._note_disconnect()
-            raise DisconnectedError from error
-
-    def _expire(self) -> None:
-        """The client takes nothing: leave it."""
-        counts[SEND_TIMEOUTS] += 1
-        self._note_disconnect()
-        abort(self._send)
 
     # Another app
 
@@ -495,58 +403,6 @@ class HttpRequest(BaseRequest):
 
     # Waiting
 
-    async def sleep_while_connected(self, seconds: float) -> bool:
-        """Sleep until `seconds` are over or `wakeup` is called; return True when woken.
-
-        A `wakeup` that came since the last sleep ends this one at once, so none is lost.
-        Request body that arrives meanwhile is kept for who reads it.
-
-        Raises:
-            DisconnectedError: the client left, before or during the sleep.
-            ServerClosing: the server began to stop, before or during the sleep.
-        """
-        self._listen()
-        closing = _shutdown.notice()
-        self._check_connected(closing)
-        if self._woken:
-            self._woken = False
-            return True
-        sleeper: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        timer = _clock.clock.call_later(seconds, lambda: _wake(sleeper, False))
-        if self._sleepers is None:
-            self._sleepers = set()
-        self._sleepers.add(sleeper)
-        interrupt = functools.partial(_wake, sleeper, False)
-        closing.add(interrupt)
-        try:
-            woken = await sleeper
-        except asyncio.CancelledError:
-            # A wakeup that came in the same turn as the cancellation is kept for the next sleep.
-            self._woken |= sleeper.done() and not sleeper.cancelled() and sleeper.result()
-            raise
-        finally:
-            timer.cancel()
-            closing.discard(interrupt)
-            self._sleepers.discard(sleeper)
-        self._check_connected(closing)
-        return woken
-
-    def _check_connected(self, closing: _shutdown.Notice) -> None:
-        if self._gone:
-            raise DisconnectedError
-        if closing.begun:
-            raise ServerClosing
-
-    def wakeup(self) -> None:
-        """End the sleep of this request, or the next one when it doesn't sleep now.
-
-        To be called in the event loop of the request; from a thread by `loop.call_soon_threadsafe`.
-        """
-        sleeping = [sleeper for sleeper in self._sleepers or () if not sleeper.done()]
-        for sleeper in sleeping:
-            sleeper.set_result(True)
-        self._woken = not sleeping
-
     @contextlib.asynccontextmanager
     async def cancel_on_disconnect(self) -> AsyncGenerator[None]:
         """Cancel the block when the client leaves, and raise DisconnectedError at its end.
@@ -564,83 +420,6 @@ class HttpRequest(BaseRequest):
         async with guard.around():
             with self._watching(guard.tell):
                 yield
-
-    @contextlib.contextmanager
-    def _watching(self, tell: Callable[[Exception], object]) -> Generator[None]:
-        """Have `tell` called with the error when the client leaves, also when it has left before."""
-        self._listen()
-        if self._watchers is None:
-            self._watchers = set()
-        self._watchers.add(tell)
-        if self._gone:
-            tell(DisconnectedError())
-        try:
-            yield
-        finally:
-            self._watchers.discard(tell)
-
-    # Listening
-
-    def _listen(self) -> None:
-        """Start the listener, unless it runs, or a reader of the body waits for the server itself."""
-        if self._listener is None and not self._gone and not self._reading:
-            self._held = True
-            self._listener = asyncio.get_running_loop().create_task(self._run_listener())
-
-    async def _run_listener(self) -> None:
-        while not self._gone:
-            try:
-                message = await self._receive()
-            except OSError:
-                message = DISCONNECT
-            if not message or message["type"] != "http.request":
-                self._note_disconnect()
-            elif self._reader is not None and not self._reader.done():
-                self._reader.set_result(message)
-            else:
-                self._unread = message
-                if message.get("more_body", False):
-                    self._taken = asyncio.get_running_loop().create_future()
-                    await self._taken
-
-    async def _next_message(self) -> Message:
-        """Return the next message of the server, by way of the listener where there is one."""
-        if self._unread is not None:
-            message, self._unread = self._unread, None
-            if self._taken is not None and not self._taken.done():
-                self._taken.set_result(None)
-            return message
-        if self._gone:
-            return DISCONNECT
-        if self._listener is None:
-            return await self._receive_directly()
-        self._reader = asyncio.get_running_loop().create_future()
-        try:
-            return await self._reader
-        finally:
-            self._reader = None
-
-    async def _receive_directly(self) -> Message:
-        self._reading = True
-        try:
-            message = await self._receive()
-        finally:
-            self._reading = False
-        if not message or message["type"] != "http.request":
-            self._note_disconnect()
-            return DISCONNECT
-        if self._sleepers:  # somebody fell asleep meanwhile, who is to be told as well
-            self._listen()
-        return message
-
-    def _note_disconnect(self) -> None:
-        self._gone = True
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(DISCONNECT)
-        for sleeper in self._sleepers or ():
-            _wake(sleeper, False)
-        for tell in list(self._watchers or ()):
-            tell(DisconnectedError())
 
     def _end(self) -> None:
         """The handler is done: nothing of this request goes on."""
