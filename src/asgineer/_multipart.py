@@ -217,4 +217,4 @@ def clean_filename(filename: str) -> str:
     stem, dot, extension = name.rpartition(".")
     ending = dot + extension if stem and len(extension.encode()) <= 16 else ""
     room = MAX_FILENAME - len(ending.encode())
-    return name.encode()[:room].decode("utf-8", "ignore") + ending
+    return (name.encode()[:room].decode("utf-8", "ignore") + ending).rstrip()

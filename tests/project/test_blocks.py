@@ -82,8 +82,9 @@ def run_console(block: Block, module: ModuleType) -> None:
                     head_too = True
                 case "-X":
                     method = words.pop(0)
-                case "-d":
-                    data = words.pop(0).encode()
+                case "-d":  # as curl does it
+                    data, method = words.pop(0).encode(), "POST" if method == "GET" else method
+                    headers = {"Content-Type": "application/x-www-form-urlencoded"} | headers
                 case "-H":
                     name, _, value = words.pop(0).partition(": ")
                     headers[name] = value
