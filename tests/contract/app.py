@@ -31,6 +31,7 @@ from asgineer import (
     WebsocketRequest,
     param,
 )
+from tests.contract.forwarded import make_apps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -844,6 +845,7 @@ async def by_hand(scope: Any, receive: Any, send: Any) -> None:
 
 
 WRAPPED["by-hand"] = by_hand
+WRAPPED.update(make_apps(core, report))
 
 
 async def main(scope: Any, receive: Any, send: Any) -> None:

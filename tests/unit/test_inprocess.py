@@ -51,7 +51,7 @@ def test_scope_of_a_request_is_a_servers() -> None:
     scope = http_scope("get", "/a%2Fb%20é?x=%20ü#top", [("X-Mark", "é")], Place(client=("1.2.3.4", 5)))
     assert scope == {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",

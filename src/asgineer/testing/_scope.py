@@ -73,7 +73,8 @@ def _common_scope(kind: str, target: str, headers: HeaderItems, place: Place) ->
         items.insert(0, (b"host", _host_header(place)))
     scope = {
         "type": kind,
-        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        # As uvicorn says: from 2.4 on `send` would have to raise when the client is gone; no server does.
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": place.http_version,
         "server": (place.host, place.port),
         "client": place.client or ("127.0.0.1", next(_client_ports)),
