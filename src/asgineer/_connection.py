@@ -237,7 +237,7 @@ class ConnectedRequest(BaseRequest):
         if not message or message["type"] != "http.request":
             self._note_disconnect()
             return DISCONNECT
-        if self._sleepers:  # somebody fell asleep meanwhile, who is to be told as well
+        if self._sleepers or self._watchers:  # somebody began to wait meanwhile, who is to be told as well
             self._listen()
         return message
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -38,9 +39,19 @@ class Interrupt:
         try:
             return await awaitable
         except asyncio.CancelledError:
-            if self._fired and self._task is not None and self._task.uncancel() <= self._before:
+            if self._take_back() <= self._before:
                 raise error from None
             raise
+        finally:
+            self._take_back()  # also where it came as the wait ended otherwise
+            self._task = None
+
+    def _take_back(self) -> float:
+        """Take our cancellation back, once; return how many there are besides, infinity if it isn't ours."""
+        if not self._fired or self._task is None:
+            return math.inf
+        self._fired = False
+        return self._task.uncancel()
 
 
 class Guard:
@@ -60,9 +71,16 @@ class Guard:
         """End the wait, and every later one, by raising `error`; the first one told counts."""
         if self.error is None:
             self.error = error
-            if self._waiting and self._task is not None:
-                self._cancelled = True
-                self._task.cancel()
+            if asyncio.current_task() is self._task:
+                # It runs, so it can't be cancelled now: that would hit an await after the wait.
+                asyncio.get_running_loop().call_soon(self._cancel)
+            else:
+                self._cancel()
+
+    def _cancel(self) -> None:
+        if self._waiting and self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
 
     async def wait(self, waiting: Callable[[], Awaitable[T]]) -> T:
         """Await `waiting()`, unless and until it was told to end."""
@@ -75,7 +93,7 @@ class Guard:
             self._raise_instead()
             raise
         finally:
-            self._waiting = False
+            self._stop_waiting()
 
     @contextlib.asynccontextmanager
     async def around(self) -> AsyncGenerator[None]:
@@ -87,18 +105,23 @@ class Guard:
             self._raise_instead()
             raise
         finally:
-            self._waiting = False
+            self._stop_waiting()
         if self.error is not None:
-            if self._cancelled and self._task is not None:
-                self._task.uncancel()
             raise self.error
 
     def _raise_instead(self) -> None:
         """Raise the error in the place of our own cancellation, and take that back."""
         ours = self._cancelled and self._task is not None and self._task.uncancel() <= self._before
+        self._cancelled = False
         if ours and self.error is not None:
-            self._cancelled = False
             raise self.error from None
+
+    def _stop_waiting(self) -> None:
+        """Take back a cancellation that was swallowed, or that became another exception."""
+        self._waiting = False
+        if self._cancelled and self._task is not None:
+            self._cancelled = False
+            self._task.uncancel()
 
 
 async def close(iterator: AsyncIterator[Any]) -> None:

@@ -78,6 +78,7 @@ class EventStream:
         self._guard: Guard | None = None
         self._last = 0.0  # when something was sent last, by the ticker's clock
         self._sending = False
+        self._pinging: asyncio.Task[None] | None = None  # kept: the loop itself would forget it
 
     async def serve(self, request: HttpRequest, status: int, headers: RawHeaders) -> None:
         """Send the response, until the events or the connection end."""
@@ -110,12 +111,17 @@ class EventStream:
         finally:
             closing.discard(begin_to_close)
             ticker().discard(self)
+            if self._pinging is not None:
+                self._pinging.cancel()  # nothing may go out after the end of the response
 
     async def _iterate(
         self, request: HttpRequest, status: int, headers: RawHeaders, events: AsyncIterator[Any]
     ) -> None:
         assert self._guard is not None
-        first = await self._guard.wait(events.__anext__) if self._start == "first" else None
+        first = None
+        if self._start == "first":
+            with contextlib.suppress(StopAsyncIteration):  # told again below
+                first = await self._guard.wait(events.__anext__)
         await request._start_response(status, headers)
         await self._send(self._opening + getattr(self._events, "opening", b""))
         if self._ping is not None:
@@ -159,11 +165,14 @@ class EventStream:
         """Send a ping, in a short task of its own, if nothing was sent for long and nothing is being sent."""
         if self._ping is not None and now - self._last >= self._ping and not self._sending:
             self._last = now
-            asyncio.get_running_loop().create_task(self._send_ping())
+            self._pinging = asyncio.get_running_loop().create_task(self._send_ping())
 
     async def _send_ping(self) -> None:
-        with contextlib.suppress(DisconnectedError):
+        assert self._guard is not None
+        try:
             await self._send(PING)
+        except Exception as error:
+            self._guard.tell(error)
 
 
 def wire_of(item: Any) -> bytes:

@@ -74,11 +74,11 @@ class Ticker:
         self._streams.discard(stream)
 
     async def within(self, seconds: float | None, sending: Awaitable[T], expire: Callable[[], object]) -> T:
-        """Await `sending`; past `seconds` (give or take a tick) call `expire` and raise SlowClient."""
+        """Await `sending`; past `seconds`, and two ticks later at most, call `expire` and raise SlowClient."""
         if seconds is None:
             return await sending
         self._wind_up()
-        pending = PendingSend(self.now + seconds, expire)
+        pending = PendingSend(self.now + TICK + seconds, expire)  # `now` is up to a tick old
         self._sends.add(pending)
         try:
             return await pending.wait(sending, SlowClient)
