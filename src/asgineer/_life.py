@@ -15,6 +15,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ._log import describe, log_error, logger
+from ._shutdown import notice
 from ._spawn import finish_background
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Life:
                 phase = "shutdown"
                 await _is_told("shutdown", receive)
                 logger.info("Server is shutting down")
+                notice().begin()  # where no signal gave it
         except Exception as error:
             text = f"{type(error).__name__} in lifespan {phase}: {describe(error)}"
             log_error(text, error)
@@ -110,8 +112,10 @@ class Life:
             if started.done():
                 log_error(f"{type(error).__name__} in lifespan shutdown: {describe(error)}", error)
             else:
-                self._late = None
                 started.set_exception(error)
+        finally:
+            self._late = None  # another request, maybe in another loop, starts the app again
+            started.cancel()
 
     def _end_with_process(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         """Run what is after the `yield`, in a loop that its server has left standing."""

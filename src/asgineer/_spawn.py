@@ -6,11 +6,12 @@ They don't know a client: a request that started one may be long gone.
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _shutdown
-from ._log import describe, log_error
+from ._log import describe, escape, log_error, logger
 from ._stats import TASKS, counts
 from .errors import ServerClosing
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
+LAST_SECONDS = 1.0  # for a task to end, once it is cancelled at the very end
 
 
 class Background:
@@ -41,7 +43,9 @@ class Background:
         for task in left:
             task.cancel()
         if left:
-            await asyncio.wait(left)
+            _, deaf = await asyncio.wait(left, timeout=LAST_SECONDS)
+            for task in deaf:
+                logger.warning("Background task %s goes on after its cancellation", escape(task.get_name()))
 
 
 _backgrounds: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Background] = weakref.WeakKeyDictionary()
@@ -83,22 +87,23 @@ def spawn(coro: Coroutine[Any, Any, T], *, name: str | None = None, wait: bool =
     if wait:
         tasks.waited_for.add(task)
     counts[TASKS] += 1
-    task.add_done_callback(_note_end)
+    task.add_done_callback(functools.partial(_note_end, tasks))
     return task
 
 
-def _note_end(task: asyncio.Task[Any]) -> None:
+def _note_end(tasks: Background, task: asyncio.Task[Any]) -> None:
     counts[TASKS] -= 1
-    tasks = background()
     tasks.tasks.discard(task)
     tasks.waited_for.discard(task)
     error = None if task.cancelled() else task.exception()
+    if isinstance(error, BaseExceptionGroup):
+        error = error.split(ServerClosing)[1]
     if error is not None and not isinstance(error, ServerClosing):
         log_error(f"{type(error).__name__} in background task {task.get_name()}: {describe(error)}", error)
 
 
 async def finish_background() -> None:
     """End the background tasks of this loop, as the app is ending."""
-    tasks = _backgrounds.get(asyncio.get_running_loop())
+    tasks = _backgrounds.pop(asyncio.get_running_loop(), None)  # a next server of the loop has its own
     if tasks is not None:
         await tasks.finish(_shutdown.timeout())

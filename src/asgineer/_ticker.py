@@ -74,7 +74,7 @@ class Ticker:
         self._streams.discard(stream)
 
     async def within(self, seconds: float | None, sending: Awaitable[T], expire: Callable[[], object]) -> T:
-        """Await `sending`; past `seconds`, and two ticks later at most, call `expire` and raise SlowClient."""
+        """Await `sending`; past `seconds`, two ticks later at most, call `expire` and raise SlowClient."""
         if seconds is None:
             return await sending
         self._wind_up()

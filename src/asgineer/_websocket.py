@@ -26,7 +26,7 @@ from ._ticker import ticker
 from .errors import BadRequest, DisconnectedError, HTTPError, InvalidData, ServerClosing, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Collection
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Generator
 
     from ._forward import ASGIApp
     from ._request import Message
@@ -48,6 +48,8 @@ class WebsocketRequest(BaseRequest):
     _asked: bool = False  # the server's "websocket.connect" was received
     _gone: DisconnectedError | None = None  # how the client left
     _receiving: bool = False
+    _has_received: bool = False  # the handler takes messages, so it learns by them that the client left
+    _watchers: set[Callable[[Exception], object]] | None = None  # to be told so, where it takes none
     _sends_in_a_row: int = 0
     _listener: asyncio.Task[None] | None = None
     _unread: deque[Message] | None = None  # what the listener has received for the handler
@@ -139,13 +141,13 @@ class WebsocketRequest(BaseRequest):
         """
         if self._stage is CONNECTING:
             raise UsageError("Cannot receive before calling accept: await request.accept() first")
-        if self._gone:
+        if self._gone and not self._unread:
             raise self._too_late("Cannot receive from ws that already disconnected")
         if self._stage is CLOSED:
             raise UsageError("Cannot receive from a closed websocket")
         if self._receiving:
             raise UsageError("Cannot receive in two tasks at once")
-        self._receiving = True
+        self._receiving = self._has_received = True
         try:
             message = await unless_closing(self._next_message)
         finally:
@@ -167,7 +169,7 @@ class WebsocketRequest(BaseRequest):
             UsageError: as `receive`, before `accept`, or while another task receives.
             ServerClosing: the server began to stop; uncaught, the websocket is closed with 1012.
         """
-        while self._gone is None and self._stage is not CLOSED:
+        while (self._gone is None or self._unread) and self._stage is not CLOSED:
             try:
                 message = await self.receive()
             except ServerClosing:
@@ -210,14 +212,7 @@ class WebsocketRequest(BaseRequest):
             TypeError: another type, or a dict that is no JSON.
             DisconnectedError: the client left, or took nothing for `Limits.send` seconds (30).
         """
-        if self._stage is not OPEN:
-            raise UsageError(
-                "Cannot send before calling accept: await request.accept() first"
-                if self._stage is CONNECTING
-                else "Cannot send to a closed websocket"
-            )
-        if self._gone:
-            raise self._too_late("Cannot send to a disconnected ws")
+        self._check_can_send()
         message, size = _encode_message(data)
         self._sends_in_a_row += 1
         if self._sends_in_a_row >= SENDS_IN_A_ROW and not self._receiving:
@@ -226,6 +221,16 @@ class WebsocketRequest(BaseRequest):
         await self._transmit(message)
         self._bytes_sent += size
 
+    def _check_can_send(self) -> None:
+        if self._stage is not OPEN:
+            raise UsageError(
+                "Cannot send before calling accept: await request.accept() first"
+                if self._stage is CONNECTING
+                else "Cannot send to a closed websocket"
+            )
+        if self._gone:
+            raise self._too_late("Cannot send to a disconnected ws")
+
     @contextlib.asynccontextmanager
     async def sending(self, events: AsyncIterable[Any]) -> AsyncGenerator[None]:
         """Send each item of `events` as it comes, while the block receives.
@@ -233,8 +238,9 @@ class WebsocketRequest(BaseRequest):
             async with request.sending(room.subscribe()):
                 async for message in request.receive_iter(): ...
 
-        It ends with the block; and the block ends when the client leaves, the server begins to
-        stop, or `events` fails. The end of `events` ends nothing. `events` is always closed.
+        It ends with the block; and the block ends when the server begins to stop, `events` fails,
+        or the client left: by `receive`, or at once where the block never received. The end of
+        `events` ends nothing. `events` is always closed.
 
         Args:
             events: an async iterable of what `send` takes, or of `Event`, which goes out as JSON,
@@ -242,31 +248,49 @@ class WebsocketRequest(BaseRequest):
 
         Raises:
             DisconnectedError, ServerClosing: as above; and whatever `events` raised.
+            UsageError: before `accept`, or after `close`.
+            TypeError: `events` is no async iterable.
         """
-        guard = Guard()
-        closing = notice()
-        begin_to_close = functools.partial(guard.tell, ServerClosing())
-        pump = asyncio.get_running_loop().create_task(self._pump(events, guard))
-        closing.add(begin_to_close)
-        if closing.begun:
-            begin_to_close()
-        try:
-            async with guard.around():
-                yield
-        finally:
-            closing.discard(begin_to_close)
-            pump.cancel()
-            await asyncio.wait([pump])
-
-    async def _pump(self, events: AsyncIterable[Any], guard: Guard) -> None:
+        self._check_can_send()
         iterator = aiter(events)
+        guard = Guard()
+        pump = asyncio.get_running_loop().create_task(self._pump(iterator, guard))
         try:
-            async for event in iterator:
+            with self._watching(guard.tell):
+                async with guard.around():
+                    yield
+        finally:
+            pump.cancel()
+            try:
+                await asyncio.wait([pump])
+            finally:
+                await close(iterator)  # here, as a pump that never ran could not
+
+    async def _pump(self, events: AsyncIterator[Any], guard: Guard) -> None:
+        try:
+            async for event in events:
                 await self.send(_message_of(event))
         except Exception as error:
             guard.tell(error)
+
+    @contextlib.contextmanager
+    def _watching(self, tell: Callable[[Exception], object]) -> Generator[None]:
+        """Have `tell` called when the server begins to stop, or the client left and nobody receives."""
+        if not self._receiving:
+            self._listen()
+        closing = notice()
+        begin_to_close = functools.partial(tell, ServerClosing())
+        closing.add(begin_to_close)
+        if self._watchers is None:
+            self._watchers = set()
+        self._watchers.add(tell)
+        if closing.begun:
+            begin_to_close()
+        try:
+            yield
         finally:
-            await close(iterator)
+            self._watchers.discard(tell)
+            closing.discard(begin_to_close)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the websocket; before `accept`, deny the handshake with 403. A second call does nothing.
@@ -408,6 +432,9 @@ class WebsocketRequest(BaseRequest):
         if self._gone is None:
             code, reason = message.get("code", NO_CODE), message.get("reason") or ""
             self._gone = DisconnectedError(f"The client disconnected ({code})", code=code, reason=reason)
+            if not self._has_received:
+                for tell in list(self._watchers or ()):
+                    tell(self._gone)
         return self._gone
 
     def _too_late(self, text: str) -> DisconnectedError:
