@@ -224,7 +224,7 @@ def _unfold(
         yield from _unfold(inner, "In the group:")
     if told.__cause__ is not None:
         yield from _unfold(told.__cause__, "Caused by")
-    elif told.__context__ is not None and not told.__suppress_context__:
+    elif told.__context__ is not None:  # a suppressed one was left out with `compact`
         yield from _unfold(told.__context__, "Raised while handling")
 
 
@@ -292,7 +292,7 @@ def _source(text: str, limit: int = MAX_LINE) -> str:
 
 def _mark(line: str, frame: traceback.FrameSummary) -> str:
     """Return the source line with the part marked that was being evaluated, unless that is all of it."""
-    if frame.colno is None or frame.end_colno is None or len(line) > MAX_LINE:
+    if frame.colno is None or frame.end_colno is None:
         return _source(line)
     data = line.encode()  # Python counts columns in bytes
     end = len(data) if frame.end_lineno != frame.lineno else frame.end_colno

@@ -538,7 +538,7 @@ def test_a_very_long_line(tmp_path: Path) -> None:
     page = show(to_asgi(space["main"], debug=True)).text
     check_well_formed(page)
     assert len(page) < 50_000
-    assert "    return 1 + {}[&#x27;x&#x27;] + ++++" in page
+    assert "    return 1 + <mark>{}[&#x27;x&#x27;]</mark> + ++++" in page
 
 
 @pytest.mark.parametrize(

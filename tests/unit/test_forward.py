@@ -104,6 +104,18 @@ def test_raw_path_begins_with_where_it_is_mounted(target: str, prefix: str, raw_
     assert (seen["raw_path"], seen["root_path"]) == (raw_path, prefix)
 
 
+@pytest.mark.parametrize("prefix", ["", "/a"])
+def test_raw_path_that_is_right_already_keeps_its_bytes(prefix: str) -> None:
+    seen = []
+
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["raw_path"])
+        await tell_scope({**scope, "raw_path": b""}, receive, send)
+
+    ask(forwarding(other, prefix), "/a/x", raw_path=b"/a/\xff")
+    assert seen == [b"/a/\xff"]
+
+
 def test_an_app_of_ours_sees_its_own_part_of_the_path() -> None:
     seen = []
 
@@ -370,6 +382,21 @@ def test_accept_after_it_is_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
     assert "Cannot accept an already accepted request" in errors(caplog)[0]
 
 
+def test_the_body_is_consumed_after_it() -> None:
+    seen = []
+
+    @to_asgi
+    async def main(request: HttpRequest) -> None:
+        await request.forward(sending(START, whole()))
+        try:
+            await request.get_body()
+        except UsageError as error:
+            seen.append(str(error))
+
+    ask(main, method="POST", body=b"unread")
+    assert seen == ["Request body was already consumed"]
+
+
 def test_response_of_is_none() -> None:
     async def part(request: HttpRequest) -> None:
         await request.forward(sending(START, whole()))
@@ -599,6 +626,15 @@ def test_websocket_app_that_raises(messages: Any, code: int | None, caplog: pyte
     assert socket.close_code == code
     assert code is not None or socket.denial[0] == 500
     assert "ValueError in forwarded app: its mistake" in errors(caplog)[0]
+
+
+def test_websocket_app_that_raises_after_it_took_the_handshake(caplog: pytest.LogCaptureFixture) -> None:
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        raise ValueError("its mistake")
+
+    assert ask_ws(forwarding_ws(other), denial=True).denial[0] == 500
+    assert len(errors(caplog)) == 1
 
 
 class WebSocketDisconnect(Exception):
