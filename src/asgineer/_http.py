@@ -2,7 +2,7 @@
 
 Two small machines, each with named states. The body is UNREAD, then CONSUMED. The response
 is NEW, then ACCEPTED (its head is out) and ENDED, or WHOLE (the app sends it in one go).
-REFUSED is NEW after BodyTooLarge was raised: the response can't be a success any more. A
+REFUSED is NEW after the body was too large, or did not come: the response can't be a success any more. A
 call that is wrong in a state raises a UsageError that names the call.
 
 How the client's leaving is noticed is `_connection`'s work.
@@ -26,6 +26,7 @@ from .errors import (
     BodyTooLarge,
     DisconnectedError,
     InvalidData,
+    RequestTimeout,
     UnsupportedMediaType,
     UsageError,
 )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ._headers import RawHeaders
     from ._parts import Parts
     from ._request import Message
+    from .errors import HTTPError
 
 __all__ = ["HttpRequest"]
 
@@ -85,6 +87,7 @@ class HttpRequest(ConnectedRequest):
     """An HTTP request, and the way to answer it piece by piece."""
 
     _response_stage: str = NEW
+    _refusal: HTTPError  # why it is REFUSED
     _body_stage: str = UNREAD
     _body: bytes | None = None
     _form: Form | None = None
@@ -111,7 +114,10 @@ class HttpRequest(ConnectedRequest):
         more = True
         try:
             while more:
-                message = await idle.wait(self._next_message())
+                try:
+                    message = await idle.wait(self._next_message())
+                except RequestTimeout as error:
+                    self._refuse(error)
                 if message["type"] != "http.request":
                     raise DisconnectedError("The client disconnected before the end of the request body")
                 more = message.get("more_body", False)
@@ -160,9 +166,14 @@ class HttpRequest(ConnectedRequest):
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _refuse_body(self, text: str = "Request body too large") -> NoReturn:
+        self._refuse(BodyTooLarge(text))
+
+    def _refuse(self, error: HTTPError) -> NoReturn:
+        """Raise `error`; a handler that catches it can't make a success of the request any more."""
         if self._response_stage is NEW:
             self._response_stage = REFUSED
-        raise BodyTooLarge(text)
+            self._refusal = error
+        raise error
 
     @overload
     async def get_json(self, limit: int | None | Unset = UNSET, type: None = None) -> Any: ...
@@ -288,7 +299,7 @@ class HttpRequest(ConnectedRequest):
             raise UsageError("Cannot accept an already accepted request")
         status = check_status(status)
         if self._response_stage is REFUSED and status < 400:
-            raise BodyTooLarge
+            raise self._refusal
         await self._start_response(status, encode_headers({} if headers is None else headers))
 
     async def send(self, data: bytes | str, more: bool = True) -> None:
@@ -373,7 +384,7 @@ class HttpRequest(ConnectedRequest):
         """
         scope = scope_for(self, app, prefix)
         if self._response_stage is REFUSED:
-            raise BodyTooLarge
+            raise self._refusal
         if self._response_stage is not NEW:
             raise UsageError("Cannot forward an already accepted request")
         if self._body_stage is not UNREAD:

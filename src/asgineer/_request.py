@@ -158,7 +158,7 @@ class BaseRequest:
         From the Host header; the server's own address where there is none (HTTP/1.0).
 
         Raises:
-            BadRequest: the header is no valid host, or is there twice.
+            BadRequest: the header is no valid host, or is there twice, or isn't there in HTTP/1.1.
         """
         return self._host_and_port()[0]
 
@@ -177,6 +177,8 @@ class BaseRequest:
         if value is not None:
             host, port = parse_host(value)
             return host, default if port is None else port
+        if self.scope.get("http_version") == "1.1":  # which has to have one, RFC 9112 section 3.2
+            raise BadRequest("No Host header")
         server = self.scope.get("server")
         if server and server[1] is not None:  # None is a unix socket
             return server[0], server[1]
@@ -194,7 +196,7 @@ class BaseRequest:
         if port is not None and port != DEFAULT_PORTS.get(self.scheme):
             netloc += f":{port}"
         query = self.scope.get("query_string", b"").decode("utf-8", "replace")
-        path = quote(self.root_path) + self._raw_inner_path()
+        path = quote(self.root_path) + ("" if self.path == "*" else self._raw_inner_path())
         return f"{self.scheme}://{netloc}{path}{'?' + query if query else ''}"
 
     @property
@@ -205,8 +207,14 @@ class BaseRequest:
 
     @property
     def path(self) -> str:
-        """The path inside the app, percent-decoded, without query and without `root_path`."""
-        return without_prefix(self.scope["path"], self.root_path)
+        """The path inside the app, percent-decoded, without query and without `root_path`.
+
+        It begins with a slash, whatever the client sent, but for `*` (of `OPTIONS *`).
+        """
+        path: str = self.scope["path"]
+        if path[:1] != "/":
+            path = origin_form(path)
+        return without_prefix(path, self.root_path)
 
     @property
     def raw_path(self) -> bytes:
@@ -222,7 +230,8 @@ class BaseRequest:
         raw = self.scope.get("raw_path")
         if raw is None:
             return quote(self.path)
-        return without_prefix(self.raw_path.decode("utf-8", "replace"), self.root_path, quote(self.root_path))
+        path = origin_form(self.raw_path.decode("utf-8", "replace"))
+        return without_prefix(path, self.root_path, quote(self.root_path))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -316,6 +325,21 @@ class BaseRequest:
     def _leave_request_sets(self) -> None:
         for request_set in self._request_sets or ():
             request_set.discard(self)
+
+
+def origin_form(path: str) -> str:
+    """Return the path of a request target in a form that some servers hand through as it came.
+
+    Of a whole URL (RFC 9112 section 3.2.2) its path; `*` stays. Anything else that is no path gets a
+    slash in front: `@evil.example` must not become the host of a URL that is built with it.
+    """
+    if path.startswith("/") or path in ("", "*"):
+        return path
+    scheme, mark, rest = path.partition("://")
+    if mark and scheme.lower() in ("http", "https"):
+        _, slash, inner = rest.partition("/")
+        return slash + inner
+    return "/" + path
 
 
 def without_prefix(path: str, *prefixes: str) -> str:

@@ -16,7 +16,7 @@ from ._interrupt import Guard, close
 from ._response import OCTETS, guess_text_type, render
 from ._stats import note_disconnect
 from ._stream import EventStream
-from .errors import BodyTooLarge, DisconnectedError, HTTPError, ServerClosing, UsageError
+from .errors import DisconnectedError, HTTPError, ServerClosing, UsageError
 
 if TYPE_CHECKING:
     from ._headers import RawHeaders
@@ -80,7 +80,8 @@ async def finish(request: HttpRequest, result: Any) -> None:
     if request._response_stage is REFUSED:
         status, headers, data = render(result, request.method)
         if status < 400:
-            raise BodyTooLarge
+            raise request._refusal
+        _end_connection(request, headers)
         return await (send_whole if type(data) is bytes else send_stream)(request, status, headers, data)
     if result is not None:
         raise UsageError(ANSWERED_TWICE)
@@ -88,6 +89,15 @@ async def finish(request: HttpRequest, result: Any) -> None:
         await request._send_chunk(b"", False)
     if request._is_cut_short():
         raise ValueError(f"The response body ended before its content-length, {request._content_length}")
+
+
+def _end_connection(request: HttpRequest, headers: RawHeaders) -> None:
+    """Let the server close the connection after the response: the rest of the body may still come.
+
+    Later HTTP versions, which know no such header, can end the one request.
+    """
+    if request.http_version.startswith("1") and all(name != b"connection" for name, _ in headers):
+        headers.append((b"connection", b"close"))
 
 
 async def fail(request: HttpRequest, error: BaseException) -> str:
@@ -99,7 +109,7 @@ async def fail(request: HttpRequest, error: BaseException) -> str:
     if isinstance(error, DisconnectedError) or (stage is WHOLE and isinstance(error, OSError)):
         return note_disconnect()  # an OSError of send is what ASGI 2.4 asks of a server whose client is gone
     if stage is REFUSED and isinstance(error, HTTPError) and error.status < 400:
-        error = BodyTooLarge()
+        error = request._refusal
     if stage is NEW or stage is REFUSED:
         return await _answer(request, error)
     if passes_through(error):
@@ -123,7 +133,10 @@ async def _close(request: HttpRequest) -> str:
 async def _answer(request: HttpRequest, error: BaseException) -> str:
     try:
         answer = answer_to(request, error, request._doing)
-        await send_whole(request, *render(answer, request.method))
+        status, headers, data = render(answer, request.method)
+        if request._response_stage is REFUSED:
+            _end_connection(request, headers)
+        await send_whole(request, status, headers, data)
     except OSError:  # the client left; a DisconnectedError is one of them
         return note_disconnect()
     return "error" if request._status >= 500 else "ok"

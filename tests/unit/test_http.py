@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from asgineer import (
     HTTPError,
     HttpRequest,
     Limits,
+    RequestTimeout,
     UsageError,
     to_asgi,
 )
@@ -518,6 +520,47 @@ def test_an_idle_body_beside_a_listener(clock: FakeClock) -> None:
         assert exchange.status == 408
 
     run(main())
+
+
+@pytest.mark.parametrize("catches", [True, False])
+def test_after_an_idle_body_no_response_below_400(clock: FakeClock, catches: bool) -> None:
+    async def work(request: HttpRequest) -> Any:
+        with contextlib.suppress(*[RequestTimeout] * catches):
+            await request.get_body()
+        return "fine"
+
+    async def main() -> None:
+        exchange = Http(app_of(work), body=[b"half"], rest=True)
+        exchange.start()
+        await advance(clock, 31)
+        await exchange.finish()
+        assert (exchange.status, exchange.text) == (408, "Request Timeout")
+        assert exchange.headers["connection"] == "close"
+
+    run(main())
+
+
+@pytest.mark.parametrize(("version", "closes"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)])
+@pytest.mark.parametrize("answers", [True, False])
+def test_after_body_too_large_the_connection_ends(version: str, closes: bool, answers: bool) -> None:
+    async def work(request: HttpRequest) -> Any:
+        with contextlib.suppress(*[BodyTooLarge] * answers):
+            await request.get_body(1)
+        return 422, {}, "mine"
+
+    answer = ask(app_of(work), body=b"xx", http_version=version)
+    assert answer.status == (422 if answers else 413)
+    assert ("connection" in answer.headers) == closes
+
+
+def test_after_body_too_large_an_own_connection_header_stands() -> None:
+    async def work(request: HttpRequest) -> Any:
+        with contextlib.suppress(BodyTooLarge):
+            await request.get_body(1)
+        return 413, {"Connection": "keep-alive"}, "mine"
+
+    answer = ask(app_of(work), body=b"xx")
+    assert answer.headers["connection"] == "keep-alive"
 
 
 # Response out

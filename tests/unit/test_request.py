@@ -208,6 +208,42 @@ def test_host_without_a_header(server: Any, host: str, port: int) -> None:
     assert (request.host, request.port) == (host, port)
 
 
+@pytest.mark.parametrize("name", ["host", "port", "url"])
+def test_http_1_1_without_host_is_400(name: str) -> None:
+    with pytest.raises(BadRequest, match="No Host header"):
+        getattr(request_of(http_version="1.1", server=("10.0.0.1", 8000)), name)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2"])
+def test_other_versions_need_no_host(version: str) -> None:
+    assert request_of(http_version=version, server=("10.0.0.1", 8000)).host == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "url"),
+    [
+        ("@evil.com", "/@evil.com", "http://good.com/@evil.com"),
+        (":80@evil.com/x", "/:80@evil.com/x", "http://good.com/:80@evil.com/x"),
+        (".evil.com", "/.evil.com", "http://good.com/.evil.com"),
+        ("a:80", "/a:80", "http://good.com/a:80"),
+        ("http://other/x/y", "/x/y", "http://good.com/x/y"),
+        ("HTTPS://other:80/x", "/x", "http://good.com/x"),
+        ("http://other", "", "http://good.com"),
+        ("http://other//x", "//x", "http://good.com//x"),
+        ("ftp://other/x", "/ftp://other/x", "http://good.com/ftp://other/x"),
+        ("*", "*", "http://good.com"),
+        ("*.evil.com", "/*.evil.com", "http://good.com/*.evil.com"),
+        ("", "", "http://good.com"),
+    ],
+)
+@pytest.mark.parametrize("raw", [True, False])
+def test_target_that_is_no_path(target: str, path: str, url: str, raw: bool) -> None:
+    request = request_of({"host": "good.com"}, path=target, raw_path=target.encode() if raw else None)
+    assert request.path == path
+    assert request.url.replace("%3A", ":").replace("%40", "@").replace("%2A", "*") == url
+    assert request.parts == (tuple(path.removeprefix("/").split("/")) if path else ())
+
+
 @pytest.mark.parametrize(
     ("scheme", "host", "url"),
     [
