@@ -290,7 +290,7 @@ def test_a_limit_cannot_be_swallowed() -> None:
 
     assert answer(work, part("12") + END).status == 200
     exchange = answer(work, part("123") + part("1") + END)
-    assert (exchange.status, exchange.text) == (413, "Request body too large")
+    assert (exchange.status, exchange.text) == (413, "Form field too large")
 
 
 # Saving
