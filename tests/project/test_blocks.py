@@ -59,7 +59,7 @@ def run_python(block: Block, module: ModuleType) -> None:
 
 
 def defines_untested_main(block: Block, following: Block | None) -> bool:
-    if "async def main(" not in block.text or "MockTestServer" in block.text:
+    if "async def main(" not in block.text or re.search(r"MockTestServer|TestClient", block.text):
         return False
     return following is None or following.language != "console"
 
