@@ -629,9 +629,10 @@ def test_failing_disk(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapture
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full disk")
-def test_full_disk(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("data", [BIG, b"fits into a buffer"])
+def test_full_disk(data: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "r+b"))  # noqa: SIM115
-    assert answer(get, upload(BIG) + END).status == 500
+    assert answer(get, upload(data) + END, TYPE, Limits(spool=10)).status == 500
     assert "No space left" in errors(caplog)[0]
 
 
