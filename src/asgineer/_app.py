@@ -252,13 +252,13 @@ async def response_of(
         result = await awaitable
         if not _is_answered(request):
             # A websocket handler that returns nothing before accept denies; the app says so.
-            return None if result is None and isinstance(request, WebsocketRequest) else resolve(result)
+            return None if result is None and isinstance(request, WebsocketRequest) else resolve(result, request.method)
         if result is not None:
             raise UsageError(_answered_twice(request))
     except Exception as error:
         if _is_answered(request):
             raise
-        return resolve(answer_to(request, error, request._doing))
+        return resolve(answer_to(request, error, request._doing), request.method)
     return None
 
 

@@ -279,13 +279,16 @@ def normalize_response(response: Any) -> tuple[int, dict[str, str | list[str]], 
     return check_status(status), {name.lower(): value for name, value in headers.items()}, body
 
 
-def resolve(result: Any) -> tuple[int, dict[str, str | list[str]], Any]:
+def resolve(result: Any, method: str = "GET") -> tuple[int, dict[str, str | list[str]], Any]:
     """Return `result` as a full triple: checked, its body encoded, the content type among the headers.
+
+    The body stays, also for HEAD, which only allows a content-length beside an empty one.
 
     Raises:
         TypeError, ValueError: the result is flawed.
     """
-    status, raw, data = render(result)
+    headless = method == "HEAD" and split(result)[2] in ("", b"")
+    status, raw, data = render(result, method if headless else "GET")
     _, headers, _ = normalize_response(result)
     for name, value in raw:
         if name == b"content-type":
