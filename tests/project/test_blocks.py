@@ -75,7 +75,8 @@ def run_console(block: Block, module: ModuleType) -> None:
     for exchange in read_exchanges(block):
         words = shlex.split(exchange.command)
         assert words.pop(0) == "curl", block.place
-        method, data, headers, head_too = "GET", None, {}, False
+        method, data, head_too = "GET", None, False
+        headers: dict[str, str] = {}
         while len(words) > 1:
             match words.pop(0):
                 case "-i":

@@ -101,7 +101,7 @@ BAD = {
     "any header twice": part("v", 'form-data; name="a"', "X: y", "x: z") + END,
     "17 headers": part("v", 'form-data; name="a"', *[f"X-{n}: y" for n in range(16)]) + END,
     "long header": part("v", 'form-data; name="a"', "X-Y: " + "z" * 9000) + END,
-    "headers that are long together": part("v", 'form-data; name="a"', *[f"X-{n}: " + "z" * 3000 for n in range(3)]) + END,
+    "long headers": part("v", 'form-data; name="a"', *[f"X-{n}: " + "z" * 3000 for n in range(3)]) + END,
     "endless header": b"--b-0\r\nX-Y: " + b"z" * 20_000,
     "nested": part("v", 'form-data; name="a"', "Content-Type: multipart/mixed; boundary=c") + END,
 }
