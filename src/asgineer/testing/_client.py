@@ -25,10 +25,10 @@ class AsyncTestClient(httpx2.AsyncClient):
         async with AsyncTestClient(app) as client:
             response = await client.get("/")
 
-    `async with` runs the app's lifespan; without it requests work, the lifespan doesn't run. All
-    of httpx2 works: cookies, redirects, files, auth, JSON, `client.stream(…)`. A request ends
-    when the response is whole and the app has ended. An app that sends faster than the test
-    reads waits, and so does the test when the app doesn't read.
+    `async with` runs the app's lifespan; without it requests work as on a server that has none.
+    All of httpx2 works: cookies, redirects, files, auth, JSON, `client.stream(…)`. A request is
+    over when the response is whole and the app has ended. An app that sends faster than the
+    test reads waits, and so does the test when the app doesn't read.
 
     Args:
         app: an ASGI app, or a handler.
@@ -110,8 +110,8 @@ class TestClient(httpx2.Client):
             response = client.get("/")
 
     The app runs in an event loop in a thread of its own, which ends with the client. `with` runs
-    the app's lifespan; without it requests work, the lifespan doesn't run. A request body that
-    is an iterator is read in another thread than yours.
+    the app's lifespan; without it requests work as on a server that has none. A request body
+    that is an iterator is read in another thread than yours.
 
     Args:
         app, raise_errors, base_url, options: as for `AsyncTestClient`.

@@ -43,8 +43,9 @@ class Connection(ABC):
         if self._task is not None:
             await asyncio.wait([self._task])
 
-    async def aclose(self, grace: float = GRACE) -> None:
-        """Leave, give the app `grace` seconds to end by itself, then cancel it."""
+    async def aclose(self, grace: float | None = None) -> None:
+        """Leave, give the app `grace` seconds (GRACE) to end by itself, then cancel it."""
+        grace = GRACE if grace is None else grace
         self.leave()
         if self._task is None:
             return
@@ -61,6 +62,11 @@ class Connection(ABC):
             raise TimeoutError(
                 f"{self._task.get_name()} still ran {grace} s after its client left, and {end}"
             )
+
+    @property
+    def failed(self) -> bool:
+        """Whether something went wrong in the app, until now."""
+        return bool(self.violation or self.error or self.scope["extensions"].get(ERRORS))
 
     def failure(self, raised_too: bool = True) -> BaseException | None:
         """Return what went wrong in the app; None the next time that this is asked.

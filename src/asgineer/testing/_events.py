@@ -69,7 +69,7 @@ class _Progress(Generic[Source]):
     def _wants_more(self) -> bool:
         """Say whether to connect again, now that the stream has ended."""
         self._empty += 1
-        if self._empty > MAX_EMPTY_STREAMS:
+        if self._empty >= MAX_EMPTY_STREAMS:
             raise RuntimeError(f"{MAX_EMPTY_STREAMS} connections in a row ended without an event")
         self._ended = self._ended or not self._reconnect
         return not self._ended

@@ -60,6 +60,8 @@ class HttpExchange(Connection):
         self._announced = _announced(scope["headers"])  # bytes of the request body still to come
         self._expected: int | None = None  # bytes of the response body that content-length still promises
         self._bodiless = False
+        #: Whether the response is what came of an error in the app.
+        self.tells_failure = False
         if self._announced == 0:
             self._request.end()
 
@@ -137,18 +139,19 @@ class HttpExchange(Connection):
 
     async def receive(self) -> Any:
         """Return the next message of the client's; the `receive` that the app sees."""
-        if not self._body_read and not self._over:
+        if not self._body_read and not self.over:
             more_than_nothing = await self._request.ready()
-            if not self._over:
+            if not self.over:
                 return self._body_message(self._request.take() if more_than_nothing else b"")
-        if not self._over and self._after_body == "none":
+        if not self.over and self._after_body == "none":
             return None
-        while not self._over and self._after_body == "wait":
+        while not self.over and self._after_body == "wait":
             await self._changed.wait()
         return {"type": "http.disconnect"}
 
     @property
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Whether the client left, or the response is complete: the app reads no more of the request."""
         return self._gone or self._state == "done"
 
     def _body_message(self, piece: bytes) -> Message:
@@ -173,6 +176,7 @@ class HttpExchange(Connection):
         self._bodiless = head.status in _NO_BODY or self.scope["method"] == "HEAD"
         self._expected = None if self._bodiless else content_length(head.headers)
         self._state = "body"
+        self.tells_failure = self.failed
         self._changed.notify()
 
     async def _continue(self, message: Message) -> None:
@@ -200,9 +204,11 @@ class HttpExchange(Connection):
     def _settle(self) -> None:
         """End what the app left unfinished, as a server does: a 500, or a broken connection."""
         if self._state == "start" and not self._gone:
+            self.error = self.error or ProtocolViolation("the app ended without a response")
+            self.tells_failure = True
             self._head = Head(500, [(b"content-type", b"text/plain; charset=utf-8")])
             self._response.end()
-        elif self._state == "body":
+        elif self._state == "body" and not self._gone:
             self._response.fail(IncompleteResponse("the app ended before its response was whole"))
         self._state = "done"
         self._request.abandon()

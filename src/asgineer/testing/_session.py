@@ -194,6 +194,7 @@ class WebsocketSession(Connection):
     def _settle(self) -> None:
         """End what the app left open: a 500 in the handshake, after it a connection that breaks."""
         if self._state in ("connecting", "denying"):
+            self.error = self.error or ProtocolViolation("the app ended without an answer to the handshake")
             self._deny(Answer(500, [], b""))
         self._end(1006, "")
         self._incoming.abandon()
