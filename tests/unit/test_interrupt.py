@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asgineer._interrupt import Guard, Interrupt
+from asgineer._interrupt import Guard, Interrupt, close
 
 from .driver import run, settle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 class Ended(Exception):
@@ -201,5 +205,156 @@ def test_a_guard_whose_own_waits_are_cancelled_later_by_somebody_else() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    run(main())
+
+
+def test_an_interrupt_whose_await_swallowed_it_leaves_no_cancellation() -> None:
+    async def main() -> None:
+        interrupts: list[Interrupt] = []
+
+        async def swallow() -> str:
+            with pytest.raises(asyncio.CancelledError):
+                await _for_ever()
+            return "done"
+
+        async def work() -> str:
+            interrupts.append(Interrupt())
+            return await interrupts[0].wait(swallow(), Ended)
+
+        task = asyncio.ensure_future(work())
+        await settle()
+        interrupts[0]()
+        assert await task == "done"
+        assert task.cancelling() == 0
+        interrupts[0]()  # too late: there is nothing to end any more
+        assert task.cancelling() == 0
+
+    run(main())
+
+
+async def _swallow() -> str:
+    with pytest.raises(asyncio.CancelledError):
+        await _for_ever()
+    return "swallowed"
+
+
+async def _turn_into_another() -> str:
+    try:
+        await _for_ever()
+    except asyncio.CancelledError:
+        raise KeyError from None
+    return "never"
+
+
+@pytest.mark.parametrize("way", ["wait", "around"])
+@pytest.mark.parametrize("work", [_swallow, _turn_into_another])
+def test_a_guard_takes_its_cancellation_back_whatever_became_of_it(way: str, work: Any) -> None:
+    async def main() -> None:
+        guards: list[Guard] = []
+
+        async def wait() -> str:
+            guards.append(Guard())
+            if way == "wait":
+                return str(await guards[0].wait(work))
+            async with guards[0].around():
+                await work()
+            return "went on"
+
+        task = asyncio.ensure_future(wait())
+        await settle()
+        guards[0].tell(Ended())
+        await asyncio.wait([task])
+        assert task.cancelling() == 0
+        if work is _turn_into_another:
+            assert isinstance(task.exception(), KeyError)
+        elif way == "around":
+            assert isinstance(task.exception(), Ended), "told, the block ends with the error in any case"
+        else:
+            assert task.result() == "swallowed"
+
+    run(main())
+
+
+def test_a_task_that_tells_its_own_guard_is_cancelled_in_the_block_only() -> None:
+    async def tell_and(work: Callable[[], Awaitable[object]]) -> None:
+        guard = Guard()
+        async with guard.around():
+            guard.tell(Ended())
+            await work()
+
+    async def nothing() -> None:
+        pass
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for work, error in ((_fail, KeyError), (nothing, Ended), (_for_ever, Ended)):
+            with pytest.raises(error):
+                await tell_and(work)
+            await settle()  # a cancellation would arrive here
+            assert task.cancelling() == 0
+
+    run(main())
+
+
+def test_a_guard_around_a_block_leaves_a_cancellation_by_somebody_else() -> None:
+    async def main() -> None:
+        guards: list[Guard] = []
+
+        async def work() -> None:
+            guards.append(Guard())
+            async with guards[0].around():
+                await _for_ever()
+
+        task = asyncio.ensure_future(work())
+        await settle()
+        task.cancel()
+        guards[0].tell(Ended())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())
+
+
+def test_a_guard_outside_of_a_task() -> None:
+    async def main() -> None:
+        def use() -> None:
+            guard = Guard()
+            guard.tell(Ended())
+            found.append(guard.error)
+
+        asyncio.get_running_loop().call_soon(use)
+        await settle()
+
+    found: list[object] = []
+    run(main())
+    assert isinstance(found[0], Ended)
+
+
+def test_close() -> None:
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def numbers() -> AsyncIterator[int]:
+            try:
+                yield 1
+            finally:
+                ended.append("closed")
+
+        iterator = numbers()
+        await anext(iterator)
+        await close(iterator)
+        await close(iterator)
+        assert ended == ["closed"]
+
+        class Bare:
+            def __aiter__(self) -> Bare:
+                return self
+
+            async def __anext__(self) -> int:
+                return 1
+
+        await close(Bare())
 
     run(main())
