@@ -26,6 +26,7 @@ STYLE = """\
 body { font-family: system-ui, sans-serif; margin: 3em auto; max-width: 28em; padding: 0 1em; color: #223 }
 label { display: block; margin-bottom: 1em }
 input:not([type=checkbox]) { display: block; box-sizing: border-box; width: 100%; margin-top: .3em }
+input[type=file] { padding-inline: 0 }
 input, button { font: inherit; padding: .4em .6em }
 small { color: #b3261e }
 img { max-width: 12em; max-height: 12em; border-radius: .5em; background: #eef1f5 }
