@@ -9,7 +9,6 @@ understand otherwise is a ValueError, never sent.
 from __future__ import annotations
 
 import re
-from datetime import UTC
 from typing import TYPE_CHECKING, Literal
 
 from ._headers import is_token
@@ -159,4 +158,6 @@ def _format_date(when: datetime) -> str:
         raise TypeError(f"Cookie expires must be a datetime, not {type(when).__name__}")
     if when.utcoffset() is None or when.year < 1601:  # the year: RFC 6265 section 5.1.1
         raise ValueError(f"Cookie expires must have a time zone, and a year from 1601 on, not {when!r}")
+    from datetime import UTC
+
     return format_datetime(when.astimezone(UTC), usegmt=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import os
 from typing import TYPE_CHECKING, Any
 
 from . import _shutdown
@@ -136,7 +136,7 @@ class EventStream:
             return
         except ServerClosing:
             # The client comes back by itself, in a moment that is its own.
-            await self._send(encode_event(None, retry=random.randint(*RECONNECT)))
+            await self._send(encode_event(None, retry=_draw(*RECONNECT)))
             await request._send_chunk(b"", False)
             raise
         except DisconnectedError:
@@ -173,6 +173,12 @@ class EventStream:
             await self._send(PING)
         except Exception as error:
             self._guard.tell(error)
+
+
+def _draw(low: int, high: int) -> int:
+    """Return a number from `low` to `high` by chance."""
+    # The random module costs more to import than all of this package may.
+    return low + int.from_bytes(os.urandom(4)) % (high - low + 1)
 
 
 def wire_of(item: Any) -> bytes:
