@@ -2,19 +2,22 @@
 
 Real servers are started by their own commands and met by independent clients: httpx2 for
 requests, `websockets` for websockets, plain sockets for what those can't say. The in-process
-fake is met through its own client side. Each is started once, when a test first needs it.
+fake is met through `TestClient`. Each is started once, when a test first needs it.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
 import os
+import queue
 import socket
 import struct
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,19 +30,14 @@ import websockets.exceptions
 from websockets.sync.client import connect as connect_websocket
 from websockets.sync.client import unix_connect as connect_unix_websocket
 
-from asgineer.testing._inprocess import InProcessServer
-from asgineer.testing._loopthread import LoopThread
+from asgineer.testing import TestClient, WebsocketClosed, WebsocketDenied
 from asgineer.testing._process import ServerProcess, free_port
-from asgineer.testing._scope import Place
-from asgineer.testing._wire import IncompleteResponse, WebsocketClosed, WebsocketDenied
 from tests.contract import app
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from asgineer.testing._exchange import HttpExchange
-    from asgineer.testing._session import WebsocketSession
-    from asgineer.testing._wire import Answer
+    from asgineer.testing import Websocket
 
 ROOT = str(Path(__file__).resolve().parents[2])
 APP = "tests.contract.served:main"
@@ -236,15 +234,39 @@ def new_key() -> str:
 # ---- the fake --------------------------------------------------------------------------------
 
 
-class FakeServer(Server):
-    """The in-process server, its loop in a thread."""
+class HttpxServer(Server):
+    """A server whose requests httpx2 makes, each of them the same way."""
+
+    client: httpx2.Client
+
+    def request(
+        self, method: str, path: str, headers: Headers | None = None, content: bytes | Iterator[bytes] = b""
+    ) -> Reply:
+        fields: Any = headers or []
+        try:
+            with self.client.stream(method, path, headers=fields, content=content or None) as response:
+                body = b"".join(response.iter_raw())
+        except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
+            raise Incomplete from error
+        return Reply(response.status_code, _fields(response.headers.raw), body)
+
+
+class FakeServer(HttpxServer):
+    """The server inside this process, met through `TestClient`."""
+
+    client: TestClient
 
     def __init__(self, root_path: str = "") -> None:
         self.setup = FAKE
         self.scheme_and_host = "http://testserver"
-        self._thread = LoopThread("fake server")
-        self._server = InProcessServer(app.main, Place(root_path=root_path))
-        self.call(self._server.__aenter__())
+        self.client = TestClient(
+            app.main,
+            raise_errors=False,
+            base_url=self.scheme_and_host,
+            root_path=root_path,
+            headers={"accept-encoding": "identity"},
+        )
+        self.client.__enter__()
 
     def begin_test(self) -> None:
         app.keep_records()
@@ -253,90 +275,95 @@ class FakeServer(Server):
     def end_test(self) -> None:
         app.leave_records()
 
-    def call(self, coro: Coroutine[Any, Any, Any]) -> Any:
-        return self._thread.call(coro, self.patience)
-
     def stop(self) -> None:
-        self.call(self._server.__aexit__())
-        self._thread.stop()
-
-    def request(
-        self, method: str, path: str, headers: Headers | None = None, content: bytes | Iterator[bytes] = b""
-    ) -> Reply:
-        body = content if isinstance(content, bytes) else b"".join(content)
-        try:
-            answer = self.call(self._server.fetch(method, path, headers=headers or (), body=body))
-        except IncompleteResponse as error:
-            raise Incomplete from error
-        return fake_reply(answer)
+        self.client.__exit__(None, None, None)
 
     def wire(self, method: str, path: str, headers: Headers | None = None) -> Wire:
-        exchange = self._server.exchange(method, path, headers or ())
-        self.call(exchange.__aenter__())
-        return FakeWire(self, exchange)
+        return FakeWire(self.client, method, path, headers or [])
 
     def websocket(
         self, path: str, headers: Headers | None = None, subprotocols: list[str] | None = None
     ) -> Socket:
-        session = self._server.websocket(path, headers or (), subprotocols or ())
-        self.call(session.__aenter__())
+        websocket = self.client.websocket(
+            path, headers=headers, subprotocols=subprotocols or (), timeout=self.patience
+        )
         try:
-            subprotocol = self.call(session.handshake())
+            return FakeSocket(websocket.__enter__())
         except WebsocketDenied as denied:
             raise Denied(Reply(denied.status, _fields(denied.headers), denied.body)) from None
-        return FakeSocket(self, session, subprotocol)
-
-
-def fake_reply(answer: Answer) -> Reply:
-    return Reply(answer.status, _fields(answer.headers), answer.body)
 
 
 class FakeWire(Wire):
-    def __init__(self, server: FakeServer, exchange: HttpExchange) -> None:
-        self._server = server
-        self._exchange = exchange
+    """A request of a thread's, its body what is put into a queue."""
+
+    def __init__(self, client: TestClient, method: str, path: str, headers: Headers) -> None:
+        self._client = client
+        self._body: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        has_body = any(name.lower() == "content-length" for name, _ in headers)
+        fields: Any = headers
+        content = iter(self._body.get, None) if has_body else None
+        request = client.build_request(method, path, headers=fields, content=content)  # None ends it
+        self._began: concurrent.futures.Future[httpx2.Response] = concurrent.futures.Future()
+        self._thread = threading.Thread(target=self._send, args=[request])
+        self._thread.start()
+        self._pieces: Iterator[bytes] | None = None
+
+    def _send(self, request: httpx2.Request) -> None:
+        try:
+            self._began.set_result(self._client.send(request, stream=True))
+        except httpx2.TransportError as error:
+            self._began.set_exception(error)
 
     def write(self, data: bytes) -> None:
-        self._server.call(self._exchange.write(data))
+        self._body.put(data)
 
     def status(self) -> int:
-        head = self._server.call(self._exchange.head())
-        return int(head.status)
+        response = self._began.result(TIMEOUT)
+        self._pieces = response.iter_raw()
+        return response.status_code
 
     def read(self) -> bytes:
-        piece: bytes = self._server.call(self._exchange.read())
-        return piece
+        assert self._pieces is not None, "call status() first"
+        return next(self._pieces, b"")
 
     def leave(self, abruptly: bool = False) -> None:
-        self._server.call(self._exchange.aclose())
+        if not self._began.done():
+            self._client.disconnect()
+        self._thread.join()
+        if self._began.exception() is None:
+            self._began.result().close()
+        self._body.put(None)
 
 
 class FakeSocket(Socket):
-    def __init__(self, server: FakeServer, session: WebsocketSession, subprotocol: str | None) -> None:
-        self._server = server
-        self._session = session
-        self.subprotocol = subprotocol
-        self.fields = _fields(session.accept_headers)
+    def __init__(self, websocket: Websocket) -> None:
+        self._websocket = websocket
+        self.subprotocol = websocket.subprotocol
+        self.fields = _fields(websocket.response.headers.raw)
 
     def send(self, data: str | bytes) -> None:
-        self._call(self._session.send_message(data))
+        with _own_closed():
+            self._websocket.send(data)
 
     def receive(self) -> str | bytes:
-        message: str | bytes = self._call(self._session.receive_message())
-        return message
+        with _own_closed():
+            return self._websocket.receive()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        self._call(self._session.close(code, reason))
-        self._call(self._session.aclose())
+        self._websocket.close(code, reason)
+        self._websocket.__exit__(None, None, None)
 
     def drop(self) -> None:
-        self._call(self._session.aclose())
+        self._websocket.disconnect()
+        self._websocket.__exit__(None, None, None)
 
-    def _call(self, coro: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return self._server.call(coro)
-        except WebsocketClosed as closed:
-            raise Closed(closed.code, closed.reason) from None
+
+@contextlib.contextmanager
+def _own_closed() -> Iterator[None]:
+    try:
+        yield
+    except WebsocketClosed as closed:
+        raise Closed(closed.code, closed.reason) from None
 
 
 # ---- real servers ----------------------------------------------------------------------------
@@ -377,7 +404,7 @@ def command(setup: str, spot: Spot, target: str) -> list[str]:
     raise ValueError(setup)
 
 
-class RealServer(Server):
+class RealServer(HttpxServer):
     """A server in a process of its own."""
 
     def __init__(self, setup: str, spot: Spot, target: str = APP, cwd: str = ROOT) -> None:
@@ -403,17 +430,6 @@ class RealServer(Server):
     def stop(self) -> None:
         self.client.close()
         self.process.stop()
-
-    def request(
-        self, method: str, path: str, headers: Headers | None = None, content: bytes | Iterator[bytes] = b""
-    ) -> Reply:
-        fields: Any = headers or []
-        try:
-            with self.client.stream(method, path, headers=fields, content=content or None) as response:
-                body = b"".join(response.iter_raw())
-        except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
-            raise Incomplete from error
-        return Reply(response.status_code, _fields(response.headers.raw), body)
 
     def wire(self, method: str, path: str, headers: Headers | None = None) -> Wire:
         return RealWire(self.dial(), method, path, headers or [])

@@ -9,6 +9,7 @@ import httpx2
 from ._events import AsyncEvents, Events
 from ._inprocess import InProcessServer
 from ._loopthread import LoopThread
+from ._scope import Place
 from ._serve import as_asgi
 from ._socket import TIMEOUT, AsyncWebsocket, Websocket
 from ._transport import WEBSOCKET, AsyncTransport, SyncTransport
@@ -34,16 +35,23 @@ class AsyncTestClient(httpx2.AsyncClient):
         app: an ASGI app, or a handler.
         raise_errors: raise in the test what the handler raised; False shows what a client sees.
         base_url: where the app seems to be.
+        root_path: where the app is mounted: stands before the path of each request, as a proxy has it.
         options: any of `httpx2.AsyncClient`'s, such as `headers`, `cookies`, `follow_redirects`.
     """
 
     __test__ = False  # for pytest: the name is no test's
 
     def __init__(
-        self, app: Any, *, raise_errors: bool = True, base_url: str = BASE_URL, **options: Any
+        self,
+        app: Any,
+        *,
+        raise_errors: bool = True,
+        base_url: str = BASE_URL,
+        root_path: str = "",
+        **options: Any,
     ) -> None:
         self.app = as_asgi(app)
-        self._server = InProcessServer(self.app)
+        self._server = InProcessServer(self.app, Place(root_path=root_path))
         self._connections = AsyncTransport(self._server, raise_errors)
         super().__init__(transport=self._connections, base_url=base_url, **options)
 
@@ -114,17 +122,23 @@ class TestClient(httpx2.Client):
     that is an iterator is read in another thread than yours.
 
     Args:
-        app, raise_errors, base_url, options: as for `AsyncTestClient`.
+        app, raise_errors, base_url, root_path, options: as for `AsyncTestClient`.
     """
 
     __test__ = False  # for pytest: the name is no test's
 
     def __init__(
-        self, app: Any, *, raise_errors: bool = True, base_url: str = BASE_URL, **options: Any
+        self,
+        app: Any,
+        *,
+        raise_errors: bool = True,
+        base_url: str = BASE_URL,
+        root_path: str = "",
+        **options: Any,
     ) -> None:
         self.app = as_asgi(app)
         self._thread = LoopThread()
-        self._server = InProcessServer(self.app)
+        self._server = InProcessServer(self.app, Place(root_path=root_path))
         self._connections = AsyncTransport(self._server, raise_errors)
         transport = SyncTransport(self._connections, self._thread)
         super().__init__(transport=transport, base_url=base_url, **options)

@@ -6,22 +6,20 @@ blocks without data are no event, and a stream that ends is asked for again with
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import httpx2
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     Connect = Callable[[dict[str, str]], httpx2.Response]
     AsyncConnect = Callable[[dict[str, str]], Awaitable[httpx2.Response]]
 
-Source = TypeVar("Source")
-
 MAX_EMPTY_STREAMS = 100  # reconnections in a row that brought no event: a test that would run for ever
 
 
-class _Progress(Generic[Source]):
+class _Progress:
     """What is known between two events: no input, no output.
 
     Attributes:
@@ -37,7 +35,6 @@ class _Progress(Generic[Source]):
         self.connections = 0
         self._reconnect = reconnect
         self._response: httpx2.Response | None = None
-        self._source: Source | None = None  # while connected
         self._ended = False
         self._empty = 0
 
@@ -79,7 +76,7 @@ class _Progress(Generic[Source]):
 _BROKEN = (httpx2.RemoteProtocolError, httpx2.StreamClosed)
 
 
-class AsyncEvents(_Progress["AsyncGenerator[httpx2.ServerSentEvent]"]):
+class AsyncEvents(_Progress):
     """An iterator over the events of one path, across reconnections.
 
     Attributes:
@@ -97,6 +94,7 @@ class AsyncEvents(_Progress["AsyncGenerator[httpx2.ServerSentEvent]"]):
     def __init__(self, connect: AsyncConnect, last_event_id: str, reconnect: bool) -> None:
         super().__init__(last_event_id, reconnect)
         self._connect = connect
+        self._source: AsyncIterator[httpx2.ServerSentEvent] | None = None  # while connected
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -134,22 +132,21 @@ class AsyncEvents(_Progress["AsyncGenerator[httpx2.ServerSentEvent]"]):
             await response.aread()
             raise
         if not self._ended:
-            self._source = aiter(httpx2.EventSource(response))  # type: ignore[assignment]  # a generator
+            self._source = aiter(httpx2.EventSource(response))
 
     async def disconnect(self) -> None:
         """Drop the connection, as a network does; the next event comes over a new one, with the last id."""
-        source, self._source = self._source, None
-        if source is not None:
-            await source.aclose()
+        self._source = None
         await self.response.aclose()
 
 
-class Events(_Progress["Generator[httpx2.ServerSentEvent]"]):
+class Events(_Progress):
     """The same for synchronous code, with the same attributes."""
 
     def __init__(self, connect: Connect, last_event_id: str, reconnect: bool) -> None:
         super().__init__(last_event_id, reconnect)
         self._connect = connect
+        self._source: Iterator[httpx2.ServerSentEvent] | None = None  # while connected
 
     def __enter__(self) -> Self:
         self._open()
@@ -187,11 +184,9 @@ class Events(_Progress["Generator[httpx2.ServerSentEvent]"]):
             response.read()
             raise
         if not self._ended:
-            self._source = iter(httpx2.EventSource(response))  # type: ignore[assignment]  # a generator
+            self._source = iter(httpx2.EventSource(response))
 
     def disconnect(self) -> None:
         """Drop the connection, as a network does; the next event comes over a new one, with the last id."""
-        source, self._source = self._source, None
-        if source is not None:
-            source.close()
+        self._source = None
         self.response.close()
