@@ -74,7 +74,7 @@ def hint_for(request: BaseRequest, error: BaseException) -> str:
     text = describe(error)
     if type(error) is RuntimeError and re.search(LOOP_RUNS, text):
         return "the handler runs in an event loop already: use await"
-    if type(error) is TypeError and "forgot" not in text:
+    if type(error) is TypeError:
         return next((hint for pattern, hint in TYPE_HINTS if re.search(pattern, text)), "")
     return ""
 

@@ -415,6 +415,11 @@ async def own_key(request: Any) -> Any:
     return {"a": 1}["Accept"]
 
 
+async def own_key_of_a_header(request: Any) -> Any:
+    assert request.headers["host"]
+    return {"a": 1}["host"]
+
+
 async def own_attribute(request: Any) -> Any:
     return "text".body  # type: ignore[attr-defined]
 
@@ -441,6 +446,7 @@ async def other_runtime_error(request: Any) -> Any:
 
 OTHERS = [
     (own_key, "KeyError in request handler: 'Accept'"),
+    (own_key_of_a_header, "KeyError in request handler: 'host'"),
     (own_attribute, "AttributeError in request handler: 'str' object has no attribute 'body'"),
     (unknown_attribute, "AttributeError in request handler: 'HttpRequest' object has no attribute 'colour'"),
     (key_without_a_text, "KeyError in request handler: "),
