@@ -255,23 +255,34 @@ class WebsocketRequest(BaseRequest):
         iterator = aiter(events)
         guard = Guard()
         pump = asyncio.get_running_loop().create_task(self._pump(iterator, guard))
+        ended_by: BaseException | None = None
         try:
             with self._watching(guard.tell):
                 async with guard.around():
                     yield
+        except BaseException as error:
+            ended_by = error
+            raise
         finally:
             pump.cancel()
             try:
                 await asyncio.wait([pump])
             finally:
                 await close(iterator)  # here, as a pump that never ran could not
+            # What failed when it was cancelled is nobody's yet.
+            failure = None if pump.cancelled() else pump.result()
+            if failure is not ended_by and not isinstance(failure, (DisconnectedError, type(None))):
+                raise failure
 
-    async def _pump(self, events: AsyncIterator[Any], guard: Guard) -> None:
+    async def _pump(self, events: AsyncIterator[Any], guard: Guard) -> Exception | None:
+        """Send each of `events`; tell the block, and return, what went wrong."""
         try:
             async for event in events:
                 await self.send(_message_of(event))
         except Exception as error:
             guard.tell(error)
+            return error
+        return None
 
     @contextlib.contextmanager
     def _watching(self, tell: Callable[[Exception], object]) -> Generator[None]:
