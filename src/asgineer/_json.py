@@ -8,6 +8,7 @@ Coming in: the text of RFC 8259 in UTF-8; NaN, too deep nesting, a lone surrogat
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ._log import escape
@@ -81,7 +82,10 @@ def decode(data: bytes, type: Any = None) -> Any:
     if hasattr(type, "model_validate_json"):
         return _validate_model(data, type)
     try:
-        return msgspec.json.decode(data) if type is None else msgspec.json.decode(data, type=type)
+        if type is None:
+            return msgspec.json.decode(data)
+        value = msgspec.json.decode(data, type=type)
+        return _with_defaults(value) if _may_have_dataclass(type) else value
     except RecursionError:
         raise BadRequest("JSON is nested too deep") from None
     except msgspec.ValidationError as error:
@@ -91,6 +95,40 @@ def decode(data: bytes, type: Any = None) -> Any:
         raise InvalidData(escape(str(error), MAX_MESSAGE)) from None
     except (msgspec.MsgspecError, ValueError):
         raise BadRequest("Body is not valid JSON") from None
+
+
+@lru_cache(maxsize=256)  # by types, which are the program's own
+def _has_dataclass(type: Any) -> bool:
+    """Say whether a value of `type` can hold a dataclass, by what msgspec tells about it."""
+    import msgspec
+
+    return "DataclassType" in repr(msgspec.inspect.type_info(type))
+
+
+def _may_have_dataclass(type: Any) -> bool:
+    try:
+        return _has_dataclass(type)
+    except TypeError:  # Annotated with something that has no hash, so nothing is remembered of it
+        return True
+
+
+def _with_defaults(value: Any) -> Any:
+    """Put the defaults of fields that weren't sent into the dataclasses of `value`, and return it.
+
+    msgspec 0.22 leaves them to the class, where attributes find them, but its encoder doesn't.
+    """
+    if hasattr(value, "__dataclass_fields__"):
+        own = getattr(value, "__dict__", {})
+        for name in value.__dataclass_fields__:
+            own.setdefault(name, getattr(value, name))
+        children = own.values()
+    elif isinstance(value, dict):
+        children = value.values()
+    else:
+        children = value if isinstance(value, (list, tuple, set, frozenset)) else ()
+    for child in children:
+        _with_defaults(child)
+    return value
 
 
 def _validate_model(data: bytes, type: Any) -> Any:

@@ -7,7 +7,7 @@ import datetime
 import decimal
 import enum
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -268,3 +268,38 @@ def test_what_is_no_json_is_400_with_a_model_too() -> None:
 def test_an_error_of_a_model_that_is_no_verdict_comes_through() -> None:
     with pytest.raises(KeyError):
         decode(b"{}", model_that_raises(KeyError("x")))
+
+
+@dataclasses.dataclass
+class Leaf:
+    n: int = 1
+
+
+@dataclasses.dataclass
+class Tree:
+    name: str
+    size: int = 5
+    leaf: Leaf = dataclasses.field(default_factory=Leaf)
+    kids: list[Tree] = dataclasses.field(default_factory=list)
+    by_name: dict[str, Leaf] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    n: int = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "type_", "again"),
+    [
+        (b'{"name":"a"}', Tree, b'{"name":"a","leaf":{"n":1},"kids":[],"by_name":{},"size":5}'),
+        (b'[{"n":2},{}]', list[Leaf], b'[{"n":2},{"n":1}]'),
+        (b'{"a":{}}', dict[str, Leaf], b'{"a":{"n":1}}'),
+        (b"{}", Slotted, b'{"n":3}'),
+        (b"[1]", list[int], b"[1]"),
+        (b"3", Annotated[int, msgspec.Meta(examples=[1])], b"3"),
+    ],
+)
+def test_defaults_of_dataclasses_go_out_again(text: bytes, type_: Any, again: bytes) -> None:
+    assert decode(again, type_) == decode(text, type_)
+    assert decode(encode(decode(text, type_))) == decode(again)
