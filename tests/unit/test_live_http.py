@@ -25,7 +25,7 @@ from .driver import Http, advance, ask, converse, errors, run, settle
 from .test_stream import Events, Stalled, cancel_at, loop_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
     from asgineer.testing._fakeclock import FakeClock
 
@@ -68,7 +68,7 @@ def test_a_stream_deep_in_an_upstream_request_is_cancelled_then_closed() -> None
     async def main() -> None:
         notes: list[str] = []
 
-        async def upstream() -> AsyncIterator[str]:
+        async def upstream() -> AsyncGenerator[str]:
             try:
                 yield "token"
                 async with asyncio.timeout(1000), asyncio.TaskGroup() as group:
