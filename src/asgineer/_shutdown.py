@@ -77,12 +77,12 @@ def timeout() -> float | None:
     return float(text) if text else None
 
 
-async def unless_closing(wait: Callable[[], Awaitable[T]]) -> T:
-    """Await `wait()`; raise ServerClosing instead when the server begins to stop."""
+async def unless_closing(wait: Callable[[], Awaitable[T]], interrupt: Interrupt | None = None) -> T:
+    """Await `wait()`; raise ServerClosing when the server begins to stop meanwhile, or `interrupt` is called."""
     told = notice()
     if told.begun:
         raise ServerClosing
-    interrupt = Interrupt()
+    interrupt = interrupt or Interrupt()
     told.add(interrupt)
     try:
         return await interrupt.wait(wait(), ServerClosing)

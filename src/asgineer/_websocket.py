@@ -17,7 +17,7 @@ from . import _json
 from ._abort import abort, close_code
 from ._forward import call, scope_for
 from ._headers import encode_headers, is_same_origin
-from ._interrupt import Guard, close
+from ._interrupt import Guard, Interrupt, close
 from ._request import BaseRequest
 from ._shutdown import notice, unless_closing
 from ._sse import Event
@@ -47,7 +47,8 @@ class WebsocketRequest(BaseRequest):
     _stage: str = CONNECTING
     _asked: bool = False  # the server's "websocket.connect" was received
     _gone: DisconnectedError | None = None  # how the client left
-    _receiving: bool = False
+    _receiving: Interrupt | None = None  # ends the wait of who receives
+    _closed: DisconnectedError | None = None  # what that wait ends with, once we have closed
     _has_received: bool = False  # the handler takes messages, so it learns by them that the client left
     _watchers: set[Callable[[Exception], object]] | None = None  # to be told so, where it takes none
     _sends_in_a_row: int = 0
@@ -136,7 +137,8 @@ class WebsocketRequest(BaseRequest):
         Raises:
             UsageError: before `accept`, after `close`, or while another task receives.
             DisconnectedError: the client left, with its close code and reason; or it sent a message
-                over `Limits.message` (1 MiB), for which the websocket was closed with 1009.
+                over `Limits.message` (1 MiB), for which the websocket was closed with 1009; or
+                another task closed it meanwhile.
             ServerClosing: the server began to stop, before or during the wait.
         """
         if self._stage is CONNECTING:
@@ -147,11 +149,16 @@ class WebsocketRequest(BaseRequest):
             raise UsageError("Cannot receive from a closed websocket")
         if self._receiving:
             raise UsageError("Cannot receive in two tasks at once")
-        self._receiving = self._has_received = True
+        self._has_received = True
+        self._receiving = Interrupt()
         try:
-            message = await unless_closing(self._next_message)
+            message = await unless_closing(self._next_message, self._receiving)
+        except ServerClosing:
+            if self._closed:
+                raise self._closed from None
+            raise
         finally:
-            self._receiving = False
+            self._receiving = None
         if message["type"] != "websocket.receive":
             raise self._note_disconnect(message)
         self._sends_in_a_row = 0
@@ -324,8 +331,19 @@ class WebsocketRequest(BaseRequest):
             return
         self._stage = CLOSED
         if self._gone is None:
+            self._closed = DisconnectedError(f"The websocket was closed ({code})", code=code, reason=reason)
+            await self._stop_receiving()
             message = {"type": "websocket.close", "code": close_code(self._send, code), "reason": reason}
             await self._transmit(message)
+
+    async def _stop_receiving(self) -> None:
+        """End every wait for a message: granian sends no close while the app waits in its `receive`."""
+        if self._listener is not None:
+            self._listener.cancel()
+        if self._receiving is not None:
+            self._receiving()
+        if self._listener is not None or self._receiving is not None:
+            await asyncio.sleep(0)  # the waits end in this turn of the event loop
 
     # Another app
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from asgineer.testing._fakeclock import FakeClock
 
+    from .driver import Message
+
 
 @pytest.fixture
 def clock() -> Iterator[FakeClock]:
@@ -685,3 +687,95 @@ def test_ended_at_any_step(work: Any, how: str, caplog: pytest.LogCaptureFixture
 
     run(main())
     assert errors(caplog) == []
+
+
+# Closing while somebody waits for a message
+
+
+class StubbornSocket(Websocket):
+    """As granian: it takes no close while the app waits in `receive`."""
+
+    waiting = 0
+
+    async def receive(self) -> Message:
+        self.waiting += 1
+        try:
+            return await super().receive()
+        finally:
+            self.waiting -= 1
+
+    async def send(self, message: Message) -> None:
+        assert message["type"] != "websocket.close" or not self.waiting
+        await super().send(message)
+
+
+def stubborn_socket_of(work: Callable[[WebsocketRequest], Awaitable[Any]]) -> StubbornSocket:
+    async def handler(request: WebsocketRequest) -> None:
+        await request.accept()
+        await work(request)
+
+    return StubbornSocket(to_asgi(handler))
+
+
+async def serve_stubbornly(work: Callable[[WebsocketRequest], Awaitable[Any]], *texts: str) -> StubbornSocket:
+    socket = stubborn_socket_of(work)
+    for text in texts:
+        socket.text(text)
+    socket.start()
+    await socket.finish()
+    assert socket.error is None
+    return socket
+
+
+def test_close_after_sends_in_a_row_ends_the_listener_first() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        for number in range(5):
+            await request.send(str(number))
+
+    socket = run(serve_stubbornly(work))
+    assert socket.sent[-1] == {"type": "websocket.close", "code": 1000, "reason": ""}
+
+
+@pytest.mark.parametrize("sends", [0, 5])
+def test_close_ends_the_wait_of_another_task(sends: int) -> None:
+    ends: list[DisconnectedError] = []
+
+    async def wait(request: WebsocketRequest) -> None:
+        assert await request.receive() == "first"
+        with pytest.raises(DisconnectedError, match="The websocket was closed") as end:
+            await request.receive()
+        ends.append(end.value)
+
+    async def work(request: WebsocketRequest) -> None:
+        for number in range(sends):
+            await request.send(str(number))
+        waiting = asyncio.ensure_future(wait(request))
+        await settle()
+        await request.close(4001, "enough")
+        await waiting
+
+    socket = run(serve_stubbornly(work, "first"))
+    assert socket.sent[-1] == {"type": "websocket.close", "code": 4001, "reason": "enough"}
+    (end,) = ends
+    assert (type(end), end.code, end.reason) == (DisconnectedError, 4001, "enough")
+
+
+def test_close_ends_the_iteration_of_another_task() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        async def collect() -> list[str | bytes]:
+            return [message async for message in request.receive_iter()]
+
+        collecting = asyncio.ensure_future(collect())
+        await settle()
+        await request.close()
+        assert await collecting == ["one", "two"]
+
+    run(serve_stubbornly(work, "one", "two"))
+
+
+def test_a_handler_that_fails_beside_a_receiver_closes() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await asyncio.gather(request.receive(), request.receive())
+
+    socket = run(serve_stubbornly(work))
+    assert socket.sent[-1]["code"] == 1011
