@@ -78,7 +78,7 @@ def timeout() -> float | None:
 
 
 async def unless_closing(wait: Callable[[], Awaitable[T]], interrupt: Interrupt | None = None) -> T:
-    """Await `wait()`; raise ServerClosing when the server begins to stop meanwhile, or `interrupt` is called."""
+    """Await `wait()`; raise ServerClosing when the server begins to stop, or `interrupt` is called."""
     told = notice()
     if told.begun:
         raise ServerClosing
