@@ -109,15 +109,13 @@ class ConnectedRequest(BaseRequest):
         abort(self._send)
 
     async def _let_others_run(self) -> None:
-        """Yield to the event loop once in a while.
+        """Yield to the event loop, after CHUNKS_IN_A_ROW sends.
 
         Servers' `send` returns at once while their buffer has room, and always when the client is
         gone. Without this, a handler that sends in a loop would never let the listener tell it so.
         """
-        self._chunks_in_a_row += 1
-        if self._chunks_in_a_row >= CHUNKS_IN_A_ROW:
-            self._chunks_in_a_row = 0
-            await asyncio.sleep(0)
+        self._chunks_in_a_row = 0
+        await asyncio.sleep(0)
 
     # Waiting
 

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _json
-from ._connection import ConnectedRequest, IdleLimit
+from ._connection import CHUNKS_IN_A_ROW, ConnectedRequest, IdleLimit
 from ._forward import call, scope_for
 from ._headers import encode_headers, is_cross_site, parse_content_type
 from ._interrupt import Guard
@@ -338,7 +338,9 @@ class HttpRequest(ConnectedRequest):
     async def _send_chunk(self, data: bytes, more: bool) -> None:
         if more:
             self._listen()
-            await self._let_others_run()
+            self._chunks_in_a_row += 1
+            if self._chunks_in_a_row >= CHUNKS_IN_A_ROW:
+                await self._let_others_run()
         if self.method == "HEAD":
             data = b""
         elif data:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import _shutdown
 from ._interrupt import Guard, close
 from ._sse import PING, Event, encode_event
-from ._ticker import ticker
+from ._ticker import Ticker, ticker
 from .errors import DisconnectedError, ServerClosing
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class EventStream:
         self._opening = PING if retry is None else encode_event(None, retry=retry)
         self._request: HttpRequest | None = None
         self._guard: Guard | None = None
+        self._ticker: Ticker
         self._last = 0.0  # when something was sent last, by the ticker's clock
         self._sending = False
         self._pinging: asyncio.Task[None] | None = None  # kept: the loop itself would forget it
@@ -97,6 +98,7 @@ class EventStream:
         self, request: HttpRequest, status: int, headers: RawHeaders, events: AsyncIterator[Any]
     ) -> None:
         self._guard = guard = Guard()
+        self._ticker = ticker()
         closing = _shutdown.notice()
 
         def begin_to_close() -> None:
@@ -110,7 +112,7 @@ class EventStream:
                 await self._iterate(request, status, headers, events)
         finally:
             closing.discard(begin_to_close)
-            ticker().discard(self)
+            self._ticker.discard(self)
             if self._pinging is not None:
                 self._pinging.cancel()  # nothing may go out after the end of the response
 
@@ -125,8 +127,8 @@ class EventStream:
         await request._start_response(status, headers)
         await self._send(self._opening + getattr(self._events, "opening", b""))
         if self._ping is not None:
-            ticker().add(self)
-            self._last = ticker().now
+            self._ticker.add(self)
+            self._last = self._ticker.now
         try:
             if first is not None:
                 await self._send(wire_of(first))
@@ -159,7 +161,7 @@ class EventStream:
             await self._request._send_chunk(data, True)
         finally:
             self._sending = False
-            self._last = ticker().now
+            self._last = self._ticker.now
 
     def tick(self, now: float) -> None:
         """Send a ping, in a short task of its own, if nothing was sent for long and nothing is being sent."""
