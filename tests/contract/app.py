@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MEGABYTES = 5_000_000
 PIECE = b"0123456789abcdef" * 4096  # 64 KiB
+MUCH = 400  # pieces: the buffers of sockets and servers hold some megabytes
 
 # ---- what tests read through /control --------------------------------------------------------
 
@@ -456,6 +457,18 @@ async def endless_sends(request: HttpRequest) -> Any:
         raise
 
 
+async def much(request: HttpRequest) -> Any:
+    """Send more than any buffer holds, and note how that ended."""
+    await request.accept(200, {"content-type": "text/plain"})
+    try:
+        for _ in range(MUCH):
+            await request.send(PIECE)
+    except DisconnectedError as error:
+        note(request, type(error).__name__)
+        raise
+    note(request, "all sent")
+
+
 # ---- what a request says ---------------------------------------------------------------------
 
 
@@ -831,6 +844,7 @@ WRAPPED: dict[str, Any] = {
     "session": SessionMiddleware(core, secret_key="for tests only"),
     "rendered": asgineer.to_asgi(inner, error=render),
     "debug": asgineer.to_asgi(inner, debug=True),
+    "impatient": asgineer.to_asgi(inner, done=report, limits=asgineer.Limits(send=1)),
 }
 
 
