@@ -121,6 +121,8 @@ def go_on(step: Any, steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
             try:
                 yield step
             except BaseException as error:
+                if not hasattr(steps, "throw"):  # as what granian's send gives: an iterator, no generator
+                    raise
                 step = steps.throw(error)
             else:
                 step = next(steps)
