@@ -1,9 +1,31 @@
-"""What all tests share: the repository's root is importable, as `tests.contract.app` is what servers load."""
+"""What all tests share: the repository's root is importable, as `tests.contract.app` is what servers load.
 
+And what is told at the end of a run: how many bad inputs each server passed.
+"""
+
+import re
 import sys
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print `server: passed N of M` for the rows of bad input; the others are differences, or failed."""
+    rows: Counter[str] = Counter()
+    passed: Counter[str] = Counter()
+    for outcome in ("passed", "failed", "xfailed", "error"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            if found := re.search(r"test_bad_input\.py::test_row\[(.+?)-B\d", report.nodeid):
+                rows[found[1]] += 1
+                passed[found[1]] += outcome == "passed"
+    if rows:
+        terminalreporter.section("bad input")
+    for server in sorted(rows):
+        terminalreporter.write_line(f"{server}: passed {passed[server]} of {rows[server]}")

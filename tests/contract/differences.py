@@ -14,6 +14,9 @@ NO_EMPTY = "daphne sends no empty messages"
 NO_REASON = "daphne passes no close reason on, in neither direction"
 # All that is left to us below a middleware, where daphne's own connection is out of sight.
 NO_ABORT = "an exception in a response leaves daphne's connection open and ends its checks of all others"
+LETS_CHUNKED_WIN = "h11 lets chunked win over a content-length, as RFC 9112 allows, and keeps the connection"
+MALFORMED_IS_LEFT = "granian tells a malformed body as a client that left, and answers 500 by itself"
+NO_KEY_CHECK = "the server opens a websocket without a look at Sec-WebSocket-Key"
 NO_WIRE = "there is no wire inside a process"
 NO_PRESSURE = "daphne takes whatever an app sends, however slowly the client reads"
 NO_NOTICE = "daphne stops at once: connections are cut, and nobody is told"
@@ -57,6 +60,63 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("test_message_comes_back_as_it_was[empty-text]", "daphne"): NO_EMPTY,
     ("test_pipelined_requests_are_answered_in_order", "inprocess"): NO_WIRE,
     ("test_response_before_accept_is_the_denial", "daphne"): NO_DENIAL,
+    ("test_row[B17]", "hypercorn"): LETS_CHUNKED_WIN,
+    ("test_row[B17]", "uvicorn-h11"): LETS_CHUNKED_WIN,
+    ("test_row[B18-two]", "daphne"): "daphne looks at the first transfer-encoding only",
+    ("test_row[B19-bare-lf]", "daphne"): READS_FIRST,
+    ("test_row[B19-bare-lf]", "granian"): MALFORMED_IS_LEFT,
+    ("test_row[B19-extension]", "granian"): MALFORMED_IS_LEFT,
+    ("test_row[B19-hex]", "granian"): MALFORMED_IS_LEFT,
+    ("test_row[B19-huge-size]", "daphne"): READS_FIRST,
+    ("test_row[B19-sign]", "granian"): MALFORMED_IS_LEFT,
+    ("test_row[B19-trailers]", "granian"): MALFORMED_IS_LEFT,
+    ("test_row[B19-underscore]", "granian"): MALFORMED_IS_LEFT,
+    ("test_row[B20]", "daphne"): READS_FIRST,
+    ("test_row[B21-post]", "granian"): "granian opens a websocket by a POST too",
+    ("test_row[B21-short-key]", "granian"): NO_KEY_CHECK,
+    ("test_row[B21-short-key]", "hypercorn"): NO_KEY_CHECK,
+    ("test_row[B21-two-keys]", "granian"): NO_KEY_CHECK,
+    ("test_row[B21-two-keys]", "hypercorn"): NO_KEY_CHECK,
+    ("test_row[B21-version]", "daphne"): "daphne opens websockets of any version",
+    ("test_row[B22-bytes]", "daphne"): "daphne answers 500 by itself where a subprotocol is no UTF-8",
+    ("test_row[B22-many]", "uvicorn-h11"): "uvicorn leaves a handshake unanswered that has a line over 8 KiB",
+    (
+        "test_row[B22-many]",
+        "uvicorn-httptools",
+    ): "uvicorn leaves a handshake unanswered that has a line over 8 KiB",
+    ("test_row[B23-http-0.9]", "uvicorn-httptools"): "httptools answers HTTP/0.9",
+    ("test_row[B23-http-2]", "uvicorn-h11"): "h11 takes the preface of HTTP/2 for a request",
+    (
+        "test_row[B26-scheme]",
+        "uvicorn-h11",
+    ): "uvicorn's own command trusts 127.0.0.1 as a proxy; run() turns that off",
+    (
+        "test_row[B26-scheme]",
+        "uvicorn-httptools",
+    ): "uvicorn's own command trusts 127.0.0.1 as a proxy; run() turns that off",
+    ("test_row[B56-chunked-without-end]", "daphne"): READS_FIRST,
+    ("test_row[B56-chunked]", "daphne"): "daphne keeps the connection; it has read the whole body",
+    ("test_row[B56-length-alone]", "daphne"): READS_FIRST,
+    ("test_row[B56-length]", "daphne"): "daphne keeps the connection; it has read the whole body",
+    ("test_row[B56-swallowed-chunked]", "daphne"): "daphne keeps the connection; it has read the whole body",
+    ("test_row[B56-swallowed]", "daphne"): "daphne keeps the connection; it has read the whole body",
+    ("test_row[B57-body-chunked]", "daphne"): READS_FIRST,
+    ("test_row[B57-body-length]", "daphne"): READS_FIRST,
+    ("test_row[B57-pieces-chunked]", "daphne"): READS_FIRST,
+    ("test_row[B57-pieces-length]", "daphne"): READS_FIRST,
+    (
+        "test_row[B73-many]",
+        "daphne",
+    ): "daphne parses forms by itself, before the app, with no limit on their fields",
+    ("test_row[B89-accepts-twice]", "daphne"): OWN_CODES,
+    ("test_row[B89-answers]", "daphne"): NO_DENIAL,
+    ("test_row[B89-raises-later]", "daphne"): OWN_CODES,
+    ("test_row[B89-receives-twice]", "daphne"): OWN_CODES,
+    ("test_row[B89-returns-later]", "daphne"): OWN_CODES,
+    ("test_row[B94-binary]", "daphne"): OWN_CODES,
+    ("test_row[B94-deep]", "daphne"): OWN_CODES,
+    ("test_row[B94-invalid]", "daphne"): OWN_CODES,
+    ("test_row[B94-nan]", "daphne"): OWN_CODES,
     ("test_stream_may_say_goodbye_when_the_server_stops", "daphne"): NO_NOTICE,
     ("test_unix_client_is_a_tuple_too", "inprocess"): NO_WIRE,
     ("test_unix_request_is_served", "inprocess"): NO_WIRE,
