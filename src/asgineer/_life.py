@@ -15,8 +15,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ._log import describe, log_error, logger
-from ._shutdown import notice
+from ._shutdown import notice, unless_closing
 from ._spawn import finish_background
+from .errors import ServerClosing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -72,12 +73,18 @@ class Life:
             async with contextlib.AsyncExitStack() as stack:
                 for begin in at_start:
                     stack.callback(begin())
-                await stack.enter_async_context(self.running())
+                # A signal ends the start: servers wait for it, and some for ever.
+                await unless_closing(lambda: stack.enter_async_context(self.running()))
                 await send({"type": "lifespan.startup.complete"})
                 phase = "shutdown"
                 await _is_told("shutdown", receive)
                 logger.info("Server is shutting down")
                 notice().begin()  # where no signal gave it
+        except ServerClosing:  # at the end it is no failure
+            if phase == "startup":
+                logger.warning("Server was stopped during its startup")
+                await send({"type": "lifespan.startup.failed", "message": "stopped during the startup"})
+                return
         except Exception as error:
             text = f"{type(error).__name__} in lifespan {phase}: {describe(error)}"
             log_error(text, error)

@@ -167,6 +167,44 @@ def test_unknown_messages_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
     assert texts == [f"Unknown lifespan message 'lifespan.{x}' is ignored" for x in ("hello", "tick")]
 
 
+def test_the_notice_ends_a_start_that_waits(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        notes: list[str] = []
+
+        @contextlib.asynccontextmanager
+        async def lifespan() -> AsyncIterator[None]:
+            try:
+                await asyncio.Event().wait()
+                yield
+            finally:
+                notes.append("cleaned up")
+
+        async def handler(request: HttpRequest) -> str:
+            return ""
+
+        messages = Messages("lifespan.startup")
+        serving = asyncio.ensure_future(messages.serve(to_asgi(handler, lifespan=lifespan)))
+        await settle()
+        _shutdown.notice().begin()
+        await serving
+        assert (messages.sent, notes) == (["lifespan.startup.failed"], ["cleaned up"])
+
+    run(main())
+    assert errors(caplog) == []
+
+
+def test_a_cleanup_that_ends_by_the_notice_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        story = Story()
+        story.at_end = ServerClosing()
+        life = Lifespan(story.app)
+        await life.startup()
+        await life.shutdown()
+
+    run(main())
+    assert errors(caplog) == []
+
+
 def test_a_server_that_ends_before_it_started() -> None:
     async def main() -> None:
         story = Story()

@@ -277,6 +277,32 @@ def test_a_client_that_has_left_before_the_block() -> None:
     run(main())
 
 
+def test_blocks_in_each_other_after_the_word_that_the_client_left() -> None:
+    async def main() -> None:
+        seen: list[str] = []
+
+        async def handler(request: HttpRequest) -> None:
+            with pytest.raises(DisconnectedError):
+                await request.sleep_while_connected(1000)
+            try:
+                async with request.cancel_on_disconnect(), request.cancel_on_disconnect():
+                    await wait_for_ever()
+            except DisconnectedError:
+                seen.append("told")
+                await asyncio.sleep(0)
+                raise
+
+        exchange = Http(to_asgi(handler))
+        exchange.start()
+        await settle()
+        exchange.leave()
+        await exchange.finish()
+        assert exchange.task is not None
+        assert (seen, exchange.task.cancelling()) == (["told"], 0)
+
+    run(main())
+
+
 def test_the_notice_does_not_cancel_the_block() -> None:
     async def main() -> None:
         gate = asyncio.Event()
