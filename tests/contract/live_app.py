@@ -157,6 +157,13 @@ async def slow(request: HttpRequest) -> str:
     return "answered"
 
 
+async def stuck(request: HttpRequest) -> str:
+    """A handler that waits for something else than its client, or the server."""
+    note(request, "began", ":began")
+    await for_ever()
+    return ""
+
+
 async def deaf(request: HttpRequest) -> str:
     """A handler that listens to nothing."""
     note(request, "began", ":began")
@@ -259,6 +266,7 @@ HTTP = {
         clock,
         block,
         slow,
+        stuck,
         deaf,
         spawns,
         state,

@@ -221,7 +221,7 @@ def test_a_client_that_does_not_read_is_left(live: LiveServer, path: str) -> Non
         since = time.monotonic()
         assert other.status() == 200
         ((name, when),) = live.notes(key)
-        assert name == "DisconnectedError"
+        assert name == "SlowClient", "a DisconnectedError"
         assert SEND_LIMIT <= when - since < SEND_LIMIT + 4
         assert other.read(), "others are not affected"
         ended = False
@@ -258,25 +258,26 @@ def test_a_crowd_that_leaves_at_once(live: LiveServer) -> None:
     key = new_key()
     before = live.figures()
     crowd = []
-    for _ in range(CROWD):
+    count = CROWD if live.setup != "daphne" else CROWD // 5  # it needs 15 ms for each
+    for _ in range(count):
         connection = live.dial()
         connection.sendall(f"GET /silent_events?key={key} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         crowd.append(connection)
-    live.notes(key, ":began", CROWD)
-    assert live.figures()["open_streams"] - before["open_streams"] == CROWD
+    live.notes(key, ":began", count)
+    assert live.figures()["open_streams"] - before["open_streams"] == count
     for connection in crowd:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
-    ends = live.notes(key, "", CROWD)
+    ends = live.notes(key, "", count)
     assert {name for name, _ in ends} == {"CancelledError"}
     after = settled(live, before)
-    assert after["disconnects"] - before["disconnects"] == CROWD
+    assert after["disconnects"] - before["disconnects"] == count
     assert live.all_errors() == []
 
 
 # The end of the server
 
-TIMEOUT = 4  # seconds, as run() is told here
+TIMEOUT = 3  # seconds, as run() is told here
 WAYS = ["uvicorn-httptools", "granian", "uvicorn-run", "hypercorn-run", "granian-run"]
 EVERY_RUN = ["uvicorn-run", "hypercorn-run", "granian-run"]
 
@@ -418,15 +419,16 @@ def test_a_second_signal_forces(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", marked(["uvicorn-run", "hypercorn-run", "granian-run"]))
-def test_a_handler_that_listens_to_nothing_holds_up_the_end_no_longer_than_allowed(way: str) -> None:
+def test_a_handler_that_is_stuck_holds_up_the_end_no_longer_than_allowed(way: str) -> None:
     with server_to_end(way) as server:
         server.process.wait_until_ready()
-        deaf = new_key()
-        with begin(server, f"/deaf?key={deaf}"):
-            server.notes(deaf, ":began")
+        stuck = new_key()
+        with begin(server, f"/stuck?key={stuck}"):
+            server.notes(stuck, ":began")
             since = server.signal()
             server.wait_for_end()
-            assert time.monotonic() - since < TIMEOUT + 3
+            assert TIMEOUT - 1 < time.monotonic() - since < TIMEOUT + 1
+            assert "lifespan ended" in server.process.lines
 
 
 @pytest.mark.parametrize("way", marked(EVERY_RUN))
