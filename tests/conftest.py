@@ -15,6 +15,8 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
+pytest.register_assert_rewrite("tests.contract.bad_inputs")  # also for `python -O`, which drops others
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print `server: passed N of M` for the rows of bad input; the others are differences, or failed."""
