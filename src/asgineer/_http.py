@@ -341,7 +341,7 @@ class HttpRequest(ConnectedRequest):
             self._chunks_in_a_row += 1
             if self._chunks_in_a_row >= CHUNKS_IN_A_ROW:
                 await self._let_others_run()
-        if self.method == "HEAD":
+        if self.scope["method"] == "HEAD":
             data = b""
         elif data:
             self._count(len(data))

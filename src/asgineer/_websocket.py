@@ -22,7 +22,7 @@ from ._request import BaseRequest
 from ._shutdown import notice, unless_closing
 from ._sse import Event
 from ._stats import SEND_TIMEOUTS, counts
-from ._ticker import ticker
+from ._ticker import Ticker, ticker
 from .errors import BadRequest, DisconnectedError, HTTPError, InvalidData, ServerClosing, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class WebsocketRequest(BaseRequest):
     _has_received: bool = False  # the handler takes messages, so it learns by them that the client left
     _watchers: set[Callable[[Exception], object]] | None = None  # to be told so, where it takes none
     _sends_in_a_row: int = 0
+    _ticker: Ticker | None = None
     _listener: asyncio.Task[None] | None = None
     _unread: deque[Message] | None = None  # what the listener has received for the handler
     _unread_size: int = 0
@@ -400,8 +401,10 @@ class WebsocketRequest(BaseRequest):
             await self._transmit({"type": "websocket.close", "code": 1000, "reason": ""})
 
     async def _transmit(self, message: Message) -> None:
+        if self._ticker is None:
+            self._ticker = ticker()
         try:
-            await ticker().within(self._settings.limits.send, self._send(message), self._expire)
+            await self._ticker.within(self._settings.limits.send, self._send(message), self._expire)
         except DisconnectedError:
             raise
         except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
