@@ -12,7 +12,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _load, _log
+from . import _load, _log, _shutdown
 
 if TYPE_CHECKING:
     import socket
@@ -167,6 +167,25 @@ async def _hypercorn(app: Any, config: Any, shutdown_timeout: float | None, read
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    tracked, cancel_running = _tracked(app)
+
+    async def shutdown_trigger() -> None:
+        ready()
+        await stop.wait()
+        if shutdown_timeout is not None:
+            loop.call_later(shutdown_timeout, cancel_running)
+
+    if _process.in_main_thread():
+        for signum in _process.SIGNALS:
+            loop.add_signal_handler(signum, stop.set)
+        _process.second_signal_kills()
+    await serve(tracked, config, shutdown_trigger=shutdown_trigger, mode="asgi")
+
+
+def _tracked(app: Any) -> tuple[Any, Callable[[], None]]:
+    """Return an app that serves as `app` does, and a function that cancels what it serves now."""
+    import asyncio
+
     running: set[asyncio.Task[Any]] = set()
 
     async def tracked(scope: Any, receive: Any, send: Any) -> None:
@@ -184,17 +203,7 @@ async def _hypercorn(app: Any, config: Any, shutdown_timeout: float | None, read
         for task in running:
             task.cancel()
 
-    async def shutdown_trigger() -> None:
-        ready()
-        await stop.wait()
-        if shutdown_timeout is not None:
-            loop.call_later(shutdown_timeout, cancel_running)
-
-    if _process.in_main_thread():
-        for signum in _process.SIGNALS:
-            loop.add_signal_handler(signum, stop.set)
-        _process.second_signal_kills()
-    await serve(tracked, config, shutdown_trigger=shutdown_trigger, mode="asgi")
+    return tracked, cancel_running
 
 
 def _serve_daphne(job: Job, ready: Ready) -> int:
@@ -260,17 +269,17 @@ def _serve_granian(job: Job, ready: Ready) -> int:
 
 
 def _ask_again(workers: list[Any]) -> None:
-    """Say SIGTERM to granian's workers every second until they have ended, as long as granian waits.
+    """Say SIGTERM to granian's workers once more, a second later.
 
     uvloop loses a signal that comes between two `run_until_complete`, which is where a worker is that
-    has just started; granian would wait for it until it kills it.
+    has just started; granian would wait for it until it kills it. Not more often: at the third one a
+    worker stops its loop, and with it the requests that it still serves.
     """
     import time
 
-    while workers:
-        time.sleep(1)
-        for worker in list(workers):
-            worker.terminate()
+    time.sleep(1)
+    for worker in list(workers):
+        worker.terminate()
 
 
 def for_granian(app: Any) -> Any:
@@ -288,12 +297,29 @@ def for_granian(app: Any) -> Any:
 
 
 def _granian_worker(job: Job) -> Any:
-    """Return the app, in one of granian's own processes."""
+    """Return the app, in one of granian's own processes.
+
+    granian waits for its requests until it kills the worker, which would leave no time for the app's
+    own end; so we cancel them before, from the first notice on.
+    """
+    import asyncio
+
     from . import _process
 
     _log.install_handler()
     _process.end_with_parent(job.shutdown_timeout)
-    return _loaded(job)
+    timeout = job.shutdown_timeout
+    if timeout is None:
+        return _loaded(job)
+    tracked, cancel_running = _tracked(_loaded(job))
+
+    async def bounded(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            loop = asyncio.get_running_loop()
+            _shutdown.notice().add(lambda: loop.call_later(timeout, cancel_running))
+        await tracked(scope, receive, send)
+
+    return bounded
 
 
 @contextlib.contextmanager
