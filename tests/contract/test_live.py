@@ -43,7 +43,7 @@ TARGET = "tests.contract.live_app:main"
 LATE = 1.0  # seconds from the end of a client to the word of it in its handler
 SEND_LIMIT = 1  # as in the app
 REAL = [pytest.param(name, id=name, marks=marks_of(name)) for name in SETUPS if name != "inprocess"]
-CROWD = 1000  # connections that end at once
+CROWD = {"daphne": 200, "hypercorn": 300}  # connections that end at once, where not 1000; they need 10 ms each
 FEW = 50  # streams and websockets that a server ends
 
 
@@ -204,6 +204,14 @@ def dial(server: LiveServer) -> socket.socket:
     return connection
 
 
+def read_to_the_end(connection: socket.socket) -> None:
+    """Read until the connection ends, or a close frame without a code stands there (granian's way)."""
+    tail = b""
+    with contextlib.suppress(ConnectionError):
+        while tail != b"\x88\x00" and (piece := connection.recv(1_000_000)):
+            tail = (tail + piece)[-2:]
+
+
 HANDSHAKE = (
     "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
     "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -224,12 +232,7 @@ def test_a_client_that_does_not_read_is_left(live: LiveServer, path: str) -> Non
         assert name == "SlowClient", "a DisconnectedError"
         assert SEND_LIMIT <= when - since < SEND_LIMIT + 4
         assert other.read(), "others are not affected"
-        ended = False
-        with contextlib.suppress(ConnectionError):
-            while stalled.recv(1_000_000):
-                pass
-            ended = True
-        assert ended or path, "the connection is torn down: what was in flight comes, then its end"
+        read_to_the_end(stalled)  # it times out if there is none
     after = settled(live, before)
     assert after["send_timeouts"] - before["send_timeouts"] == 1
     assert live.log() == []
@@ -252,13 +255,13 @@ def test_a_blocked_loop_ends_no_healthy_stream(live: LiveServer) -> None:
 
 
 def test_a_crowd_that_leaves_at_once(live: LiveServer) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 2 * CROWD:
+    count = CROWD.get(live.setup, 1000)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count + 200:
         pytest.skip(f"only {soft} files may be open")
     key = new_key()
     before = live.figures()
     crowd = []
-    count = CROWD if live.setup != "daphne" else CROWD // 5  # it needs 15 ms for each
     for _ in range(count):
         connection = live.dial()
         connection.sendall(f"GET /silent_events?key={key} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
@@ -431,13 +434,14 @@ def test_a_handler_that_is_stuck_holds_up_the_end_no_longer_than_allowed(way: st
             assert "lifespan ended" in server.process.lines
 
 
-@pytest.mark.parametrize("way", marked(EVERY_RUN))
+@pytest.mark.parametrize("way", marked([*EVERY_RUN, "uvicorn-httptools"]))
 def test_a_signal_during_the_start_ends_it(way: str) -> None:
     with server_to_end(way, "waits") as server:
         server.wait_for_line("start waits")
         since = server.signal()
         status = server.wait_for_end()
-        assert status != 0
+        if way != "granian-run":  # whose main process has started, and ends well, before its workers have
+            assert status != 0
         assert time.monotonic() - since < TIMEOUT + 2
 
 
