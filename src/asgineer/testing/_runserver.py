@@ -12,6 +12,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .._run import choose_server
 from . import _serve
 from ._process import ServerProcess, free_port
 
@@ -64,8 +65,10 @@ def run_server(app: Any, server: str = "uvicorn", **options: Any) -> Iterator[Ru
         options: further keyword arguments for `asgineer.run`.
 
     Raises:
+        ValueError, ImportError: no such server, or not installed.
         RuntimeError: it ended, or did not listen within 30 seconds; the text has its output.
     """
+    server = choose_server(server)
     bind = f"127.0.0.1:{free_port()}"
     running = start_server(app, server, bind, options)
     try:
