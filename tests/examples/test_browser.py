@@ -42,6 +42,8 @@ def test_chat_pages_see_each_other_and_come_back(run_example: RunExample, new_pa
     for page in pages:
         expect(page.locator("#state")).to_have_text("live")
     say(first, "Ann", "Is it <b>tea</b> time?")
+    for page in pages:
+        expect_messages(page, "AnnIs it <b>tea</b> time?")
     say(second, "Bob", "It is")
     for page in pages:
         expect(page.locator("#messages li")).to_have_count(2)
