@@ -64,9 +64,6 @@ class LiveServer(RealServer):
         figures: dict[str, int] = self.get("/control/stats").json()
         return figures
 
-    def wait_for(self, key: str, kind: str = "", count: int = 1) -> list[Any]:
-        return self.notes(key, kind, count)
-
 
 @pytest.fixture(scope="session")
 def live_servers() -> Iterator[dict[str, LiveServer]]:
