@@ -466,6 +466,7 @@ def test_a_watcher_beside_a_task_that_reads_the_body_is_told() -> None:
 
         exchange = Http(to_asgi(handler), method="POST", rest=True)
         exchange.start()
+        await exchange.until(lambda: len(exchange.sent) == 2)
         await settle()
         exchange.feed(b"body", more=False)
         await settle()
