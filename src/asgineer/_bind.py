@@ -27,6 +27,8 @@ _HOST_AND_PORT = re.compile(
 )
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
 
+FREE_PORT_TRIES = 10  # for one port that is free on every address of a host
+
 
 @dataclass(frozen=True)
 class Bind:
@@ -140,6 +142,15 @@ def _is_stale(path: str) -> bool:
 
 def _tcp_sockets(bind: Bind) -> list[socket.socket]:
     """Bind one socket per address of the host; IPv6 is left out where the machine has none."""
+    for _ in range(FREE_PORT_TRIES if bind.port == 0 else 1):
+        try:
+            return _tcp_sockets_once(bind)
+        except OSError as error:
+            refused = error  # a port that is free for one address can be taken for the next
+    raise refused
+
+
+def _tcp_sockets_once(bind: Bind) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     refused: OSError | None = None
     port = bind.port

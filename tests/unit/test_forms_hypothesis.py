@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     Item = tuple[str, str | None, bytes]  # name, filename, data
 
 # The same examples each time, and no more than the tests of a module should take; `scripts/fuzz` goes on.
-FEW = settings(deadline=None, max_examples=200, derandomize=True, database=None)
-MANY = settings(FEW, max_examples=1500)
+# The fuzzers in scripts/fuzz look longer; here it is what fits in the default tests.
+FEW = settings(deadline=None, max_examples=60, derandomize=True, database=None)
+MANY = settings(FEW, max_examples=250)
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="%\\"), max_size=10)
 items = st.lists(st.tuples(names, st.none() | names, st.binary(max_size=200)), max_size=6)
