@@ -251,8 +251,9 @@ async def response_of(
     try:
         result = await awaitable
         if not _is_answered(request):
-            # A websocket handler that returns nothing before accept denies; the app says so.
-            return None if result is None and isinstance(request, WebsocketRequest) else resolve(result, request.method)
+            if result is None and isinstance(request, WebsocketRequest):
+                return None  # it denies by that, and the app says so
+            return resolve(result, request.method)
         if result is not None:
             raise UsageError(_answered_twice(request))
     except Exception as error:
