@@ -363,13 +363,12 @@ def test_the_end_of_the_process_ends_a_late_start(monkeypatch: pytest.MonkeyPatc
     registered: list[Any] = []
     monkeypatch.setattr("atexit.register", lambda *args: registered.append(args))
     story = Story()
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(converse(story.app))
-    assert story.notes == ["start"]
-    (function, *args) = registered[0]
-    function(*args)
-    assert story.notes == ["start", "end"]
-    loop.close()
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(converse(story.app))
+        assert story.notes == ["start"]
+        (function, *args) = registered[0]
+        function(*args)
+        assert story.notes == ["start", "end"]
     function(*args)  # a loop that is closed already
     assert story.notes == ["start", "end"]
 
@@ -381,10 +380,9 @@ def test_an_error_at_the_end_of_the_process(
     monkeypatch.setattr("atexit.register", lambda *args: registered.append(args))
     story = Story()
     story.at_end = KeyError("oh")
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(converse(story.app))
-    (function, *args) = registered[0]
-    function(*args)
-    loop.close()
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(converse(story.app))
+        (function, *args) = registered[0]
+        function(*args)
     (text,) = errors(caplog)
     assert "KeyError in lifespan shutdown" in text
