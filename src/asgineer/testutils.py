@@ -189,7 +189,7 @@ class MockTestServer(_TestServer):
         super().__init__(app, "http://testserver")
         self._output = Output()
         self._server = InProcessServer(self.app)
-        self._thread: LoopThread | None = None
+        self._thread = LoopThread()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -249,14 +249,11 @@ class MockTestServer(_TestServer):
             current_output.set(self._output)
             return await coro
 
-        if self._thread is None:
-            self._thread = LoopThread()
         return self._thread.call(speak())
 
     def _stop_thread(self) -> None:
-        if self._thread is not None:
-            self._thread.stop()
-            self._thread = None
+        self._thread.stop()
+        self._thread = LoopThread()  # it may be used again
 
     def _output_lines(self) -> list[str]:
         return self._output.text().splitlines()

@@ -58,6 +58,18 @@ def test_a_block_without_data_is_no_event_but_its_id_counts() -> None:
         assert events.last_event_id == "3"
 
 
+def test_a_block_without_data_is_no_event_to_the_async_one() -> None:
+    async def app(request: HttpRequest) -> Any:
+        return 200, TYPE, "id: 3\n\ndata: 4\n\n"
+
+    async def main() -> None:
+        async with AsyncTestClient(app) as client, client.events("/", reconnect=False) as events:
+            assert [event.data async for event in events] == ["4"]
+            assert events.last_event_id == "3"
+
+    run(main())
+
+
 def test_a_stream_that_ends_is_asked_for_again_until_204() -> None:
     with TestClient(counting) as client, client.events("/") as events:
         assert [event.data for event in events] == ["1", "2", "3", "4", "5", "6"]

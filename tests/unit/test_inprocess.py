@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -675,6 +677,62 @@ def test_loop_thread_gives_up_in_time() -> None:
         thread.call(forever(), 0.01)
     thread.stop()
     assert cancelled == [True]
+
+
+def test_loop_thread_gives_up_at_ctrl_c() -> None:
+    cancelled = threading.Event()
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+
+    async def forever() -> None:
+        signal.pthread_kill(main_thread, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    thread = LoopThread()
+    with pytest.raises(KeyboardInterrupt):
+        thread.call(forever())
+    assert cancelled.wait(5)
+    thread.stop()
+
+
+def test_loop_thread_says_what_does_not_end() -> None:
+    go = threading.Event()
+    begun = threading.Event()
+
+    async def stubborn() -> None:
+        begun.set()
+        await asyncio.to_thread(go.wait)
+
+    async def start() -> None:
+        tasks.append(asyncio.create_task(stubborn()))
+
+    tasks: list[Any] = []
+    thread = LoopThread()
+    thread.call(start())
+    assert begun.wait(5)
+    with pytest.raises(TimeoutError, match=r"still runs 0\.01 s after its end"):
+        thread.stop(0.01)
+    go.set()
+    thread.stop()
+
+
+def test_loop_thread_runs_functions_also_from_its_own() -> None:
+    called: list[threading.Thread] = []
+    thread = LoopThread()
+
+    def note() -> None:
+        called.append(threading.current_thread())
+
+    async def inside() -> None:
+        thread.run(note)
+
+    thread.run(note)
+    thread.call(inside())
+    thread.stop()
+    assert called[0] is called[1] is not threading.current_thread()
 
 
 def test_loop_thread_cancels_what_still_runs() -> None:

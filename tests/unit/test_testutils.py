@@ -7,6 +7,7 @@ import gc
 import importlib
 import json
 import logging
+import socket
 import sys
 import textwrap
 import threading
@@ -176,6 +177,8 @@ def test_ws_denial_is_raised(server: Any) -> None:
         server.ws_communicate("/denied", say_two)
     assert (caught.value.status, caught.value.body) == (401, b"who are you?")
     assert (b"x-mark", b"no") in caught.value.headers
+    assert caught.value.response.text == "who are you?"
+    assert caught.value.response is caught.value.response
 
 
 def test_ws_error_of_the_client_is_raised(server: Any) -> None:
@@ -357,6 +360,38 @@ def test_mock_output_of_threads_is_the_servers() -> None:
     assert server.out == "from a thread"
 
 
+def test_mock_leaves_what_others_print_and_log_out(capsys: pytest.CaptureFixture[str]) -> None:
+    async def held(request: HttpRequest) -> str:
+        inside.set()
+        await asyncio.to_thread(go_on.wait)
+        print("of the server")
+        return ""
+
+    inside, go_on = threading.Event(), threading.Event()
+    server = MockTestServer(held)
+    asking = threading.Thread(target=server.get, args=["/"])
+    asking.start()
+    assert inside.wait(5)
+    print("of the test", flush=True)
+    sys.stdout.flush()
+    logging.getLogger("asgineer").info("of the test")
+    go_on.set()
+    asking.join()
+    assert server.out == "of the server"
+    assert capsys.readouterr().out == "of the test\nof the server\n"
+
+
+def test_mock_leaves_the_level_that_the_program_chose() -> None:
+    logger = logging.getLogger("asgineer")
+    logger.setLevel(logging.ERROR)
+    try:
+        with MockTestServer(app) as server:
+            assert logger.level == logging.ERROR
+        assert "starting up" not in server.out
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
 def test_mock_leaves_streams_and_logger_as_they_were() -> None:
     logger = logging.getLogger("asgineer")
     before = (sys.stdout, sys.stderr, list(logger.handlers), logger.level)
@@ -509,6 +544,37 @@ def test_forked_process_ends_with_a_status(code: str, status: int) -> None:
         process.wait_until_ready()
     assert process.stop() == status
     assert ("ZeroDivisionError" in process.output) == (code == "1 / 0")
+
+
+def test_listening_at_a_unix_socket_is_seen(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    assert not is_listening(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        assert is_listening(path)
+
+
+def test_process_server_that_was_not_started_stops() -> None:
+    ProcessTestServer(app, "uvicorn").__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(("given", "handler"), [(app, False), (dict, False)])
+def test_what_is_no_handler_is_taken_for_an_app(given: Any, handler: bool) -> None:
+    assert _serve.is_handler(given) is handler
+
+
+def test_only_the_log_handlers_of_pytest_are_forgotten() -> None:
+    own = logging.NullHandler()
+    root = logging.getLogger()
+    before = list(root.handlers)
+    root.addHandler(own)
+    try:
+        _serve.forget_pytest()
+        assert own in root.handlers
+        assert not set(before) & set(root.handlers)
+    finally:
+        root.handlers[:] = before
 
 
 def test_serve_runs_what_the_job_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -83,9 +83,10 @@ class LoopThread:
         Raises:
             TimeoutError: something that runs there does not end by its cancellation.
         """
-        self._stopped = True
+        told, self._stopped = self._stopped, True
         if self._thread is not None and self._loop is not None:
-            _tell_to_stop(self._loop)
+            if not told:
+                _tell_to_stop(self._loop)
             self._thread.join(timeout)
             if self._thread.is_alive():
                 raise TimeoutError(f"something in the app's event loop still runs {timeout} s after its end")

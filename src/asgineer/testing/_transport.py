@@ -299,14 +299,11 @@ def _read_timeout(request: httpx2.Request) -> float | None:
 
 async def within(seconds: float | None, waiting: Coroutine[Any, Any, T], what: str) -> T:
     """Await; raise a TimeoutError that says `what` happened for how long."""
-    limit = asyncio.timeout(seconds)
     try:
-        async with limit:
+        async with asyncio.timeout(seconds):
             return await waiting
     except TimeoutError:
-        if limit.expired():
-            raise TimeoutError(f"{what} for {seconds} s") from None
-        raise
+        raise TimeoutError(f"{what} for {seconds} s") from None
 
 
 async def _read_in_threads(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
