@@ -91,6 +91,7 @@ class ConnectedRequest(BaseRequest):
 
     async def _transmit(self, message: Message) -> None:
         if self._gone:
+            await asyncio.sleep(0)  # a loop that swallows this would stop every other request
             raise DisconnectedError
         if self._ticker is None:
             self._ticker = ticker()

@@ -145,6 +145,7 @@ class WebsocketRequest(BaseRequest):
         if self._stage is CONNECTING:
             raise UsageError("Cannot receive before calling accept: await request.accept() first")
         if self._gone and not self._unread:
+            await asyncio.sleep(0)  # a loop that swallows this would stop every other request
             raise self._too_late("Cannot receive from ws that already disconnected")
         if self._stage is CLOSED:
             raise UsageError("Cannot receive from a closed websocket")
@@ -220,6 +221,8 @@ class WebsocketRequest(BaseRequest):
             TypeError: another type, or a dict that is no JSON.
             DisconnectedError: the client left, or took nothing for `Limits.send` seconds (30).
         """
+        if self._gone:
+            await asyncio.sleep(0)  # as in `receive`
         self._check_can_send()
         message, size = _encode_message(data)
         self._sends_in_a_row += 1
