@@ -168,7 +168,8 @@ def settled(server: LiveServer, before: dict[str, int]) -> dict[str, int]:
         now = server.figures()
         names = ("open_streams", "open_requests", "open_websockets", "all_tasks")
         if all(now[name] <= before[name] for name in names) or time.monotonic() > deadline:
-            assert {name: now[name] for name in names} == {name: before[name] for name in names}
+            # Fewer is right as well: a server may have been about to end a connection before.
+            assert {name: now[name] for name in names if now[name] > before[name]} == {}
             return now
 
 
