@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -685,6 +686,9 @@ def test_loop_thread_gives_up_at_ctrl_c() -> None:
     assert main_thread is not None
 
     async def forever() -> None:
+        # Not before the caller waits: a Ctrl-C on the way there finds nothing to cancel yet.
+        while sys._current_frames()[main_thread].f_code.co_name != "wait":
+            await asyncio.sleep(0)
         signal.pthread_kill(main_thread, signal.SIGINT)
         try:
             await asyncio.Event().wait()
