@@ -687,7 +687,7 @@ def test_loop_thread_gives_up_at_ctrl_c() -> None:
 
     async def forever() -> None:
         # Not before the caller waits: a Ctrl-C on the way there finds nothing to cancel yet.
-        while sys._current_frames()[main_thread].f_code.co_name != "wait":
+        while sys._current_frames()[main_thread].f_code.co_name != "wait":  # noqa: ASYNC110 (no event)
             await asyncio.sleep(0)
         signal.pthread_kill(main_thread, signal.SIGINT)
         try:
