@@ -17,7 +17,7 @@ from asgineer.testing._lifespan import LifespanFailed
 from .driver import run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 HALF = {"type": "http.response.body", "body": b"half", "more_body": True}
@@ -574,6 +574,42 @@ def test_an_app_that_goes_on_without_its_client_is_told_of(
 def test_an_app_that_goes_on_does_not_hide_what_the_test_raises() -> None:
     told = pytest.raises(AssertionError, match="the test's own")
     with TestClient(deaf(sleep_for_ever)) as client, told, client.stream("GET", "/x"):
+        raise AssertionError("the test's own")
+
+
+def stuck(go_on: threading.Event) -> Any:
+    """Return an app that waits in a thread."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send(START)
+            await asyncio.to_thread(go_on.wait)
+
+    return app
+
+
+@pytest.fixture
+def go_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """What an app waits for in a thread, longer than its client does."""
+    monkeypatch.setattr("asgineer.testing._loopthread.STOP_TIMEOUT", 0.01)
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_an_app_that_is_stuck_in_a_thread_is_told_of(go_on: threading.Event) -> None:
+    client = TestClient(stuck(go_on))
+    with pytest.raises(TimeoutError, match="and was cancelled"), client.stream("GET", "/"):
+        pass
+    with pytest.raises(TimeoutError, match=r"something in the app's event loop still runs 0\.01 s after"):
+        client.close()
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_an_app_that_is_stuck_in_a_thread_does_not_hide_what_the_test_raises(go_on: threading.Event) -> None:
+    told = pytest.raises(AssertionError, match="the test's own")
+    with told, TestClient(stuck(go_on)) as client, client.stream("GET", "/"):
         raise AssertionError("the test's own")
 
 

@@ -8,7 +8,6 @@ knows what runs in the loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 30.0  # seconds; a call that takes longer is a test that hangs
+STOP_TIMEOUT = 5.0  # seconds for everything to end by its cancellation
 
 
 class LoopThread:
@@ -32,6 +32,7 @@ class LoopThread:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tell_to_stop: Callable[[], object] = lambda: None
         self._stopped = False
 
     @property
@@ -77,16 +78,16 @@ class LoopThread:
         else:
             self.call(run())
 
-    def stop(self, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def stop(self, timeout: float | None = None) -> None:
         """Cancel what still runs, close the loop, and end the thread. A second call does nothing.
 
         Raises:
-            TimeoutError: something that runs there does not end by its cancellation.
+            TimeoutError: something does not end by its cancellation in `timeout` seconds (STOP_TIMEOUT).
         """
-        told, self._stopped = self._stopped, True
-        if self._thread is not None and self._loop is not None:
-            if not told:
-                _tell_to_stop(self._loop)
+        timeout = STOP_TIMEOUT if timeout is None else timeout
+        self._stopped = True
+        if self._thread is not None:
+            self._tell_to_stop()
             self._thread.join(timeout)
             if self._thread.is_alive():
                 raise TimeoutError(f"something in the app's event loop still runs {timeout} s after its end")
@@ -104,7 +105,7 @@ class LoopThread:
                 )
                 self._thread.start()
                 # Nothing is waited for: garbage is collected in any thread, also in that of the loop.
-                weakref.finalize(self, _tell_to_stop, self._loop)
+                self._tell_to_stop = weakref.finalize(self, _tell_to_stop, self._loop)  # once
             return self._loop
 
 
@@ -116,8 +117,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _tell_to_stop(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.suppress(RuntimeError):  # it is closed already
-        loop.call_soon_threadsafe(loop.stop)
+    loop.call_soon_threadsafe(loop.stop)
 
 
 async def _contain(coro: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:

@@ -259,7 +259,14 @@ class SyncTransport(httpx2.BaseTransport):
             if self._thread.running:
                 self._thread.call(self._transport.__aexit__(kind, error, trace))
         finally:
+            self._stop_thread(quiet=error is not None)
+
+    def _stop_thread(self, quiet: bool) -> None:
+        try:
             self._thread.stop()
+        except TimeoutError:
+            if not quiet:
+                raise
 
     def close(self) -> None:
         """Leave what is open, stop the app, and end its event loop."""
