@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 PROGRAMS = Path(__file__).parent / "typing"
-GOOD, BAD = PROGRAMS / "good.py", PROGRAMS / "bad.py"
+GOOD, BAD = [PROGRAMS / "good.py", PROGRAMS / "clients.py"], PROGRAMS / "bad.py"
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 
@@ -42,7 +42,7 @@ def run_mypy(folder: Path) -> set[tuple[str, int]]:
         f"--cache-dir={folder}",
     ]
     result = subprocess.run(
-        [*command, *EXAMPLES, GOOD, BAD], capture_output=True, text=True, check=False, cwd=folder
+        [*command, *EXAMPLES, *GOOD, BAD], capture_output=True, text=True, check=False, cwd=folder
     )
     assert result.returncode == 1, result.stdout + result.stderr
     found = re.findall(r"^(.+?):(\d+): error:", result.stdout, re.MULTILINE)
@@ -53,9 +53,9 @@ def run_pyright(folder: Path) -> set[tuple[str, int]]:
     """Return file and line of each error that pyright finds, in strict mode."""
     settings = {
         "typeCheckingMode": "strict",
-        "include": [path.name for path in [*EXAMPLES, GOOD, BAD]],
+        "include": [path.name for path in [*EXAMPLES, *GOOD, BAD]],
     }
-    for path in [*EXAMPLES, GOOD, BAD]:
+    for path in [*EXAMPLES, *GOOD, BAD]:
         shutil.copy(path, folder)  # pyright takes only what is below its settings
     (folder / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "pyright", "--outputjson", "--project", str(folder)]
@@ -68,7 +68,7 @@ def run_pyright(folder: Path) -> set[tuple[str, int]]:
     )
     assert result.returncode == 1, result.stdout + result.stderr
     report = json.loads(result.stdout)
-    assert report["summary"]["filesAnalyzed"] == 2 + len(EXAMPLES)
+    assert report["summary"]["filesAnalyzed"] == len([*EXAMPLES, *GOOD, BAD])
     return {
         (Path(entry["file"]).name, entry["range"]["start"]["line"] + 1)
         for entry in report["generalDiagnostics"]
