@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
+import asgineer.testing
 from asgineer import HTTPError, HttpRequest, to_asgi, utils
 from asgineer.testing import AsyncTestClient, TestClient
 from asgineer.testing._lifespan import LifespanFailed
@@ -169,6 +173,25 @@ def test_a_bare_handler_is_served_too() -> None:
 
     with TestClient(handler) as client:
         assert client.get("/").text == "bare"
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("httpx2", r"asgineer.testing needs httpx2. Try: pip install .*\[testing\]"),
+        ("asgineer.testing._events", "import of asgineer.testing._events halted"),
+    ],
+)
+def test_what_is_missing_is_told(missing: str, told: str) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None; from asgineer.testing import TestClient"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert re.search(told, result.stderr)
+
+
+def test_a_name_that_there_is_not_is_told() -> None:
+    with pytest.raises(AttributeError, match="'asgineer.testing' has no attribute 'Client'"):
+        asgineer.testing.Client  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_pytest_takes_neither_for_a_test() -> None:

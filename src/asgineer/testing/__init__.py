@@ -8,7 +8,8 @@
 
 `AsyncTestClient` and `TestClient` are httpx2's clients, so they need that package; it is
 imported when one of the names is first asked for. `_inprocess` plays the server inside this
-process, `_process` runs a real one, `_loopthread` lets plain functions drive an event loop.
+process, `_transport` is the bridge to it, `_process` runs a real one, `_loopthread` lets plain
+functions drive an event loop.
 """
 
 from __future__ import annotations
@@ -50,8 +51,18 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
-    return getattr(module, name)
+if not TYPE_CHECKING:  # for a type checker, the names above are all there are
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+        except ModuleNotFoundError as error:
+            if error.name != "httpx2":
+                raise
+            from .._extras import install_command
+
+            told = f"asgineer.testing needs httpx2. Try: {install_command('testing', 'httpx2')}"
+            raise ModuleNotFoundError(told, name="httpx2") from None
+        return getattr(module, name)
