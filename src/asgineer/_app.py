@@ -24,7 +24,7 @@ from ._life import Life
 from ._limits import DEFAULT_LIMITS, Limits
 from ._log import logger
 from ._request import BaseRequest, Settings
-from ._response import Response, render, resolve
+from ._response import HTML_FIELD, HTML_START, MAYBE_HTML, TEXT_FIELD, Response, render, resolve
 from ._serve_http import fail, finish, send_stream
 from ._serve_websocket import serve_websocket
 from ._shutdown import chain_signals
@@ -142,7 +142,13 @@ def _make_app(handler: Any, settings: Settings) -> Any:
         try:
             result = await call(request)
             if request._response_stage is NEW:
-                status, headers, data = render(result, scope["method"])
+                if type(result) is str and scope["method"] != "HEAD":
+                    # What render does with text, without the call: a tenth of our own time.
+                    status, data = 200, result.encode()
+                    plain = (result and result[0] not in MAYBE_HTML) or not HTML_START.match(result)
+                    headers = [TEXT_FIELD if plain else HTML_FIELD, (b"content-length", b"%d" % len(data))]
+                else:
+                    status, headers, data = render(result, scope["method"])
                 if type(data) is bytes:
                     # As send_whole does it; here, because one more coroutine would cost every
                     # request a tenth of what all of this does.

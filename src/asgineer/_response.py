@@ -34,7 +34,7 @@ MAYBE_HTML = frozenset("< \t\n\r\f\v")  # what a document may start with
 HTML_FIELD = (b"content-type", HTML)
 JSON_FIELD = (b"content-type", JSON)
 TEXT_FIELD = (b"content-type", TEXT)
-_HTML_START = re.compile(r"\s*<(?:!doctype html|html[\s>])", re.IGNORECASE | re.ASCII)
+HTML_START = re.compile(r"\s*<(?:!doctype html|html[\s>])", re.IGNORECASE | re.ASCII)
 
 
 class Content:
@@ -116,7 +116,7 @@ def _check_text(name: str, value: Any) -> str:
 
 def guess_text_type(body: str) -> bytes:
     """Return the content type of `body`: HTML where it starts like an HTML document, else plain text."""
-    return HTML if _HTML_START.match(body) else TEXT
+    return HTML if HTML_START.match(body) else TEXT
 
 
 def encode_body(body: Any) -> tuple[bytes | AsyncIterable[bytes | str], bytes]:
@@ -222,15 +222,9 @@ def render(result: Any, method: str = "GET") -> tuple[int, RawHeaders, Any]:
     Raises:
         TypeError, ValueError: the result is flawed.
     """
-    kind = type(result)
-    if (kind is str or kind is dict) and method != "HEAD":  # the commonest, and the same as what follows
-        if kind is dict:
-            encoded, type_field = _json.encode(result), JSON_FIELD
-        else:
-            encoded = result.encode()
-            is_text = (result and result[0] not in MAYBE_HTML) or not _HTML_START.match(result)
-            type_field = TEXT_FIELD if is_text else HTML_FIELD
-        return 200, [type_field, (b"content-length", b"%d" % len(encoded))], encoded
+    if type(result) is dict and method != "HEAD":  # common, and the same as what follows
+        encoded = _json.encode(result)
+        return 200, [JSON_FIELD, (b"content-length", b"%d" % len(encoded))], encoded
     status, headers, body = split(result)
     status = check_status(status)
     data, content_type = _check_no_body(status, body) if status in NO_BODY else encode_body(body)
