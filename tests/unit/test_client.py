@@ -88,6 +88,19 @@ def test_the_base_url_may_be_another(url: str) -> None:
         assert client.get("/url").text == f"{scheme} a.example 8000 {url}/url"
 
 
+def test_the_app_may_be_mounted() -> None:
+    async def mounted(request: HttpRequest) -> str:
+        return f"{request.root_path} {request.path} {request.url}"
+
+    async def main() -> str:
+        async with AsyncTestClient(mounted, root_path="/sub") as client:
+            return (await client.get("/page")).text
+
+    with TestClient(mounted, root_path="/sub") as client:
+        assert client.get("/page").text == "/sub /page https://testserver/sub/page"
+    assert run(main()) == "/sub /page https://testserver/sub/page"
+
+
 def test_a_secure_cookie_comes_back(client: TestClient) -> None:
     assert client.get("/who").text == "nobody"
     client.get("/login")
@@ -343,31 +356,46 @@ def test_an_error_in_a_stream_is_raised_once() -> None:
         response.read()  # and not again where the blocks around it end
 
 
-def test_what_fails_because_the_client_left_is_raised_at_the_end_of_the_block() -> None:
-    async def app(request: HttpRequest) -> None:
-        await request.accept(200)
-        await request.send("first")
-        try:
-            await request.sleep_while_connected(100)
-        finally:
-            raise ValueError("in the cleanup")
+def test_a_stream_whose_handler_failed_at_once_is_not_begun() -> None:
+    told = pytest.raises(ValueError, match="early")
+    with TestClient(failing) as client, told, client.stream("GET", "/early"):
+        raise AssertionError("it was begun")
 
+
+def test_what_fails_because_the_client_left_is_raised_at_the_end_of_the_block() -> None:
     told = pytest.raises(ValueError, match="in the cleanup")
-    with TestClient(app) as client, told, client.stream("GET", "/"):
+    with TestClient(fails_in_cleanup) as client, told, client.stream("GET", "/"):
         pass
 
 
-def test_what_the_test_raises_goes_first() -> None:
-    async def app(request: HttpRequest) -> None:
-        await request.accept(200)
-        try:
-            await request.sleep_while_connected(100)
-        finally:
-            raise ValueError("in the cleanup")
+async def fails_in_cleanup(request: HttpRequest) -> None:
+    await request.accept(200)
+    await request.send("first")
+    try:
+        await request.sleep_while_connected(100)
+    finally:
+        raise ValueError("in the cleanup")
 
+
+def test_what_the_test_raises_goes_first() -> None:
     told = pytest.raises(AssertionError, match="the test's own")
-    with TestClient(app) as client, told, client.stream("GET", "/"):
+    with TestClient(fails_in_cleanup) as client, told, client.stream("GET", "/"):
         raise AssertionError("the test's own")
+
+
+def test_what_fails_as_the_client_ends_is_raised_there() -> None:
+    told = pytest.raises(ValueError, match="in the cleanup")
+    with told, TestClient(fails_in_cleanup) as client:
+        client.send(client.build_request("GET", "/"), stream=True)
+
+
+def test_what_the_test_raises_goes_before_what_fails_as_the_client_ends() -> None:
+    def fail(client: TestClient) -> None:
+        client.send(client.build_request("GET", "/"), stream=True)
+        raise AssertionError("the test's own")
+
+    with pytest.raises(AssertionError, match="the test's own"), TestClient(fails_in_cleanup) as client:
+        fail(client)
 
 
 # Where a client begins and ends

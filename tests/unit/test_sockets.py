@@ -106,8 +106,11 @@ def test_the_handshake_is_httpx2s(client: TestClient) -> None:
 
 
 def test_a_full_url_works(client: TestClient) -> None:
+    client.cookies.set("seen", "yes", domain="testserver.local")
+    next(iter(client.cookies.jar)).secure = True
     with client.websocket("wss://testserver/about") as websocket:
-        assert websocket.receive_json()["url"] == "wss://testserver/about"
+        told = websocket.receive_json()
+        assert (told["url"], told["cookie"]) == ("wss://testserver/about", "seen=yes")
     with client.websocket("ws://a.example:8000/about") as websocket:
         assert websocket.receive_json()["url"] == "ws://a.example:8000/about"
 
@@ -404,14 +407,19 @@ def test_send_of_the_test_waits_for_the_app() -> None:
     run(main())
 
 
-def test_an_app_that_closes_lets_a_waiting_send_go() -> None:
+@pytest.mark.parametrize("closes", [True, False])
+def test_an_app_that_closes_or_ends_lets_a_waiting_send_go(closes: bool) -> None:
     async def main() -> None:
-        go_on = asyncio.Event()
+        go_on, end = asyncio.Event(), asyncio.Event()
 
-        async def app(request: WebsocketRequest) -> None:
-            await request.accept()
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "websocket":
+                return
+            await send({"type": "websocket.accept"})
             await go_on.wait()
-            await request.close(4001)
+            if closes:
+                await send({"type": "websocket.close", "code": 4001})
+                await end.wait()
 
         async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
 
@@ -424,6 +432,7 @@ def test_an_app_that_closes_lets_a_waiting_send_go() -> None:
             go_on.set()
             with pytest.raises(WebsocketClosed):
                 await sending
+            end.set()
 
     run(main())
 

@@ -211,7 +211,6 @@ class HttpExchange(Connection):
         elif self._state == "body" and not self._gone:
             self._response.fail(IncompleteResponse("the app ended before its response was whole"))
         self._state = "done"
-        self._request.abandon()
         self._changed.notify()
 
 

@@ -70,10 +70,8 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
         await self._close(quiet=sys.exception() is not None)
 
     async def _close(self, quiet: bool) -> None:
-        left_open = list(self._open)
         try:
-            self.disconnect()
-            await asyncio.gather(*(self.leave(connection, quiet) for connection in left_open))
+            await asyncio.gather(*(self.leave(connection, quiet) for connection in list(self._open)))
         finally:
             await self._server.__aexit__()
 
