@@ -48,7 +48,8 @@ async def app(request: WebsocketRequest) -> Any:
             subprotocol = request.subprotocols[-1] if request.subprotocols else None
             await request.accept(subprotocol, {"x-mark": "accepted", "set-cookie": "seen=yes; Secure"})
             fields = {name: request.headers.get(name) for name in ("x-mine", "cookie", "connection")}
-            await request.send({**fields, "url": request.url, "query": request.querydict})
+            where = {"url": request.url, "query": request.querydict, "server": request.scope["server"]}
+            await request.send({**fields, **where})
         case ("silent",):
             await request.accept()
             await request.receive()
@@ -102,6 +103,7 @@ def test_the_handshake_is_httpx2s(client: TestClient) -> None:
             "connection": "Upgrade",
             "url": "wss://testserver/about?a=1",
             "query": {"a": "1"},
+            "server": ["testserver", 443],
         }
 
 
@@ -110,7 +112,8 @@ def test_a_full_url_works(client: TestClient) -> None:
     next(iter(client.cookies.jar)).secure = True
     with client.websocket("wss://testserver/about") as websocket:
         told = websocket.receive_json()
-        assert (told["url"], told["cookie"]) == ("wss://testserver/about", "seen=yes")
+        assert (told["url"], told["server"]) == ("wss://testserver/about", ["testserver", 443])
+        assert told["cookie"] == "seen=yes"
     with client.websocket("ws://a.example:8000/about") as websocket:
         assert websocket.receive_json()["url"] == "ws://a.example:8000/about"
 

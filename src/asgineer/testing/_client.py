@@ -191,7 +191,6 @@ def _handshake(
     timeout: float | None,
     options: dict[str, Any],
 ) -> httpx2.Request:
-    """Build the request for a websocket, in httpx2's words: `wss` is `https` to it and to its cookies."""
-    url = "http" + path[2:] if path.startswith(("ws:", "wss:")) else path
+    """Build the request for a websocket, in httpx2's words."""
     extensions = {**(options.get("extensions") or {}), WEBSOCKET: list(subprotocols)}
-    return client.build_request("GET", url, **{**options, "timeout": timeout, "extensions": extensions})
+    return client.build_request("GET", path, **{**options, "timeout": timeout, "extensions": extensions})

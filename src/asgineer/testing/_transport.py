@@ -118,7 +118,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
     def _place_of(self, url: httpx2.URL) -> Any:
         """Return where `url` says the server is, with a list for the app to tell what went wrong."""
         place = self._server.place
-        port = url.port or (443 if url.scheme == "https" else 80)
+        port = url.port or (443 if url.scheme in ("https", "wss") else 80)
         extensions = {**place.extensions, ERRORS: []}
         return dataclasses.replace(place, scheme=url.scheme, host=url.host, port=port, extensions=extensions)
 
