@@ -30,7 +30,7 @@ from .testing._scope import Place
 from .testing._wire import WebsocketClosed, WebsocketDenied
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
     from types import TracebackType
 
     from .testing._session import WebsocketSession
@@ -396,7 +396,7 @@ class _ProcessWebsocket(WebsocketClient):
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated() -> Generator[None]:
     from websockets.exceptions import ConnectionClosed
 
     try:

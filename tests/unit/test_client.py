@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import re
 import subprocess
 import sys
@@ -547,6 +548,16 @@ async def long_poll(request: HttpRequest) -> None:
     await request.accept(200)
     await request.send("first")
     await request.sleep_while_connected(1000)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="files are counted in /proc")
+def test_no_open_file_is_left() -> None:
+    def use() -> int:
+        with TestClient(site) as client, client.stream("GET", "/"):
+            pass
+        return len(os.listdir("/proc/self/fd"))
+
+    assert use() == use() == use()
 
 
 def test_what_is_open_is_left_at_the_end() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
 class Output:
@@ -72,7 +72,7 @@ class _Capture:
         self._stack = contextlib.ExitStack()
 
     @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
+    def __call__(self) -> Generator[None]:
         with self._lock:
             self._users += 1
             if self._users == 1:
@@ -86,8 +86,10 @@ class _Capture:
                     self._stack.close()
 
     def _install(self) -> None:
-        self._stack.enter_context(contextlib.redirect_stdout(_Tee(sys.stdout)))
-        self._stack.enter_context(contextlib.redirect_stderr(_Tee(sys.stderr)))
+        out: Any = _Tee(sys.stdout)
+        err: Any = _Tee(sys.stderr)
+        self._stack.enter_context(contextlib.redirect_stdout(out))
+        self._stack.enter_context(contextlib.redirect_stderr(err))
         handler = _OutputHandler()
         logger.addHandler(handler)
         self._stack.callback(logger.removeHandler, handler)

@@ -192,5 +192,6 @@ def _handshake(
     options: dict[str, Any],
 ) -> httpx2.Request:
     """Build the request for a websocket, in httpx2's words."""
-    extensions = {**(options.get("extensions") or {}), WEBSOCKET: list(subprotocols)}
-    return client.build_request("GET", path, **{**options, "timeout": timeout, "extensions": extensions})
+    extensions: dict[str, Any] = {**(options.get("extensions") or {}), WEBSOCKET: list(subprotocols)}
+    own: dict[str, Any] = {**options, "timeout": timeout, "extensions": extensions}
+    return client.build_request("GET", path, **own)

@@ -130,7 +130,7 @@ class HttpExchange(Connection):
     async def answer(self) -> Answer:
         """Read the whole response."""
         status, headers = await self.head()
-        pieces = []
+        pieces: list[bytes] = []
         while piece := await self.read():
             pieces.append(piece)
         return Answer(status, headers, b"".join(pieces))

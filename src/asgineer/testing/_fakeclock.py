@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .. import _clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 PATIENCE = 5.0  # seconds of real time to wait for a timer to be set: a test that waits longer hangs
 
@@ -95,7 +95,7 @@ class FakeClock(_clock.Clock):
 
 
 @contextlib.contextmanager
-def fake_clock() -> Iterator[FakeClock]:
+def fake_clock() -> Generator[FakeClock]:
     """Put a fake clock in the place of the real one, for every loop of this process."""
     real, _clock.clock = _clock.clock, FakeClock()
     try:

@@ -30,7 +30,7 @@ class InProcessServer:
     def __init__(self, app: ASGIApp, place: Place | None = None, *, after_body: AfterBody = "wait") -> None:
         self.app = app
         self.place = place or Place()
-        self._after_body = after_body
+        self._after_body: AfterBody = after_body
         self._lifespan = Lifespan(app)
 
     async def __aenter__(self) -> InProcessServer:

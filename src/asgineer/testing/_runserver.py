@@ -17,7 +17,7 @@ from . import _serve
 from ._process import ServerProcess, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
 class RunningServer:
@@ -54,7 +54,7 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def run_server(app: Any, server: str = "uvicorn", **options: Any) -> Iterator[RunningServer]:
+def run_server(app: Any, server: str = "uvicorn", **options: Any) -> Generator[RunningServer]:
     """Serve `app` by a real server on a free port of 127.0.0.1, in a child process.
 
     It listens when the block begins, and is stopped by its process id when the block ends.

@@ -29,7 +29,7 @@ class Place:
     http_version: str = "1.1"
     client: tuple[str, int] | None = None
     state: Mapping[str, Any] | None = None
-    extensions: Mapping[str, Any] = field(default_factory=dict)
+    extensions: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def http_scope(method: str, target: str, headers: HeaderItems = (), place: Place | None = None) -> Scope:

@@ -30,7 +30,9 @@ def as_asgi(app: Any) -> Any:
     """Return `app` as an ASGI app: a handler is wrapped, an app stays what it is."""
     import asgineer
 
-    return asgineer.to_asgi(app) if is_handler(app) else app
+    if is_handler(app):
+        return asgineer.to_asgi(app)
+    return app
 
 
 def serve(app: Any, server: str, bind: str, options: dict[str, Any]) -> None:

@@ -119,7 +119,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
         """Return where `url` says the server is, with a list for the app to tell what went wrong."""
         place = self._server.place
         port = url.port or (443 if url.scheme in ("https", "wss") else 80)
-        extensions = {**place.extensions, ERRORS: []}
+        extensions: dict[str, Any] = {**place.extensions, ERRORS: []}
         return dataclasses.replace(place, scheme=url.scheme, host=url.host, port=port, extensions=extensions)
 
     # The open connections
