@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import types
-from typing import Any
+from typing import Any, cast
 
 TARGET = "asgineer_test_app:app"
 
@@ -31,7 +31,7 @@ def as_asgi(app: Any) -> Any:
     import asgineer
 
     if is_handler(app):
-        return asgineer.to_asgi(app)
+        return cast("Any", asgineer.to_asgi(app))
     return app
 
 
