@@ -361,6 +361,15 @@ def test_client_that_leaves_is_told_by_receive_only() -> None:
     assert seen == [{"type": "http.disconnect"}] * 2
 
 
+def test_client_that_left_may_write_on() -> None:
+    async def main() -> None:
+        async with HttpExchange(echo, http_scope("POST", "/", [("content-length", "9")])) as exchange:
+            exchange.leave()
+            await exchange.write(b"x")
+
+    asyncio.run(main())
+
+
 def test_client_that_leaves_gets_no_head() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
