@@ -4,6 +4,7 @@ And what is told at the end of a run: how many bad inputs each server passed.
 """
 
 import re
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,10 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
+
+# A shell that starts a job in the background has it ignore Ctrl-C, and whatever the job starts inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.contract.bad_inputs")  # also for `python -O`, which drops others
 
