@@ -10,6 +10,7 @@ import functools
 import importlib
 from typing import TYPE_CHECKING, Any, overload
 
+from ._headers import add_vary
 from ._negotiate import IDENTITY, choose_encoding, is_compressed_media
 from ._response import normalize_response, resolve, split
 
@@ -72,7 +73,7 @@ def compress(
         return status, _headers_304(headers, request.headers.get("if-none-match", "")), data
     if status in NEVER or type(data) is not bytes or len(data) < min_size or not _may_change(headers):
         return status, headers, data
-    _add_vary(headers)
+    add_vary(headers, "Accept-Encoding")
     encoding = choose_encoding(request.headers.get("accept-encoding"), tuple(_codecs()))
     if encoding != IDENTITY:
         smaller = _codecs()[encoding](data)
@@ -101,13 +102,6 @@ def _text(headers: dict[str, str | list[str]], name: str) -> str:
     return value if isinstance(value, str) else ", ".join(value)
 
 
-def _add_vary(headers: dict[str, str | list[str]]) -> None:
-    vary = _text(headers, "vary")
-    names = [name.strip(" \t").lower() for name in vary.split(",")]
-    if "*" not in names and "accept-encoding" not in names:
-        headers["vary"] = f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
-
-
 def _tell_encoding(headers: dict[str, str | list[str]], encoding: str) -> None:
     headers["content-encoding"] = encoding
     headers.pop("content-length", None)  # it was the size of the body as it came; the right one is added
@@ -119,7 +113,7 @@ def _tell_encoding(headers: dict[str, str | list[str]], encoding: str) -> None:
 
 def _headers_304(headers: dict[str, str | list[str]], known: str) -> dict[str, str | list[str]]:
     """Return what a 304 says: Vary as with 200 (RFC 9110 section 15.4.5), the tag as the client has it."""
-    _add_vary(headers)
+    add_vary(headers, "Accept-Encoding")
     etag = _text(headers, "etag")
     if etag.startswith('"') and f"W/{etag}" in known:
         headers["etag"] = f"W/{etag}"

@@ -166,9 +166,9 @@ def add_vary(headers: dict[str, str | list[str]], *names: str) -> None:
     listed = [part.strip(" \t") for part in (value if isinstance(value, str) else ",".join(value)).split(",")]
     listed = [part for part in listed if part]
     known = {part.lower() for part in listed}
-    if "*" not in known:
-        listed += [name for name in names if name.lower() not in known]
-        headers["vary"] = ", ".join(listed)
+    missing = [name for name in names if name.lower() not in known]
+    if missing and "*" not in known:  # a header that says it already stays as the handler wrote it
+        headers["vary"] = ", ".join(listed + missing)
 
 
 _HOST = re.compile(
