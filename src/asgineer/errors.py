@@ -11,7 +11,8 @@
     │   └── HeadersTooLarge       431
     ├── DisconnectedError      the client left: no error at all, a handler may end by it; also an OSError
     │   └── ServerClosing         the server began to stop: a handler may say goodbye
-    └── UsageError             a call that is wrong in this state, the handler's mistake; also an OSError
+    ├── UsageError             a call that is wrong in this state, the handler's mistake; also an OSError
+    └── ChannelError           the engine of a bus is away, or refused; uncaught it is a 503 with Retry-After
 
 A client's mistake is answered with a 4xx and a short fixed text. Any other exception that
 leaves a handler is a 500, told in the log. A wrong *type* of data is a TypeError, a wrong
@@ -32,6 +33,7 @@ __all__ = [
     "AsgineerError",
     "BadRequest",
     "BodyTooLarge",
+    "ChannelError",
     "DisconnectedError",
     "HTTPError",
     "HeadersTooLarge",
@@ -187,3 +189,11 @@ class ServerClosing(DisconnectedError):
 
 class UsageError(AsgineerError, OSError):
     """A call that is wrong in the state the request is in, such as `send` before `accept`."""
+
+
+class ChannelError(AsgineerError):
+    """The engine of a bus can't be reached, or refused: what was asked may or may not have happened.
+
+    Publish again with the same `key` to have the message once. Uncaught in a handler it is answered
+    with 503 and Retry-After: the client did nothing wrong, and may try again.
+    """

@@ -1,0 +1,7 @@
+"""Channels: bounded logs with cursors, in one process or through Redis, Valkey or NATS.
+
+A channel gives each subscriber, in any process on any machine, every message after its position once
+and in order, or says that something is missing. The public face is `Bus`; engines
+stand behind `_engine.Engine`, one file each. Never a request here: requests and channels meet in
+the user's handler.
+"""
