@@ -81,7 +81,7 @@ class Listener(Protocol):
         """A live message came."""
 
     def ignored(self, channel: str, why: str) -> None:
-        """A message of the engine's is malformed, too big, or of another version: it is counted and logged."""
+        """A message on the bus is malformed, too big, or of another version: it is counted and logged."""
 
     def lost(self, why: BaseException | str) -> None:
         """From now on live messages may be missing."""
