@@ -77,7 +77,7 @@ class ConnectedRequest(BaseRequest):
 
     _chunks_in_a_row: int = 0
     _ticker: Ticker | None = None
-    _watchers: set[Callable[[Exception], object]] | None = None  # to be told when the client left
+    _watchers: tuple[Callable[[Exception], object], ...] = ()  # to be told when the client left
     _gone: bool = False  # the client left
     _listener: asyncio.Task[None] | None = None
     _unread: Message | None = None  # a piece of the body that came before anybody asked
@@ -105,7 +105,7 @@ class ConnectedRequest(BaseRequest):
 
     def _expire(self) -> None:
         """The client takes nothing: leave it."""
-        counts[SEND_TIMEOUTS] += 1
+        counts[SEND_TIMEOUTS] += not self._gone  # of two sends at once, a ping may be one
         self._note_disconnect()
         abort(self._send)
 
@@ -174,17 +174,23 @@ class ConnectedRequest(BaseRequest):
 
     @contextlib.contextmanager
     def _watching(self, tell: Callable[[Exception], object]) -> Generator[None]:
-        """Have `tell` called with the error when the client leaves, also when it has left before."""
-        self._listen()
-        if self._watchers is None:
-            self._watchers = set()
-        self._watchers.add(tell)
-        if self._gone:
-            tell(DisconnectedError())
+        """Have `tell` called in the block as `_watch` does."""
+        self._watch(tell)
         try:
             yield
         finally:
-            self._watchers.discard(tell)
+            self._unwatch(tell)
+
+    def _watch(self, tell: Callable[[Exception], object]) -> None:
+        """Have `tell` called with the error when the client leaves, also when it has left before."""
+        self._listen()
+        self._watchers += (tell,)  # a tuple: of nearly every stream it is the only one
+        if self._gone:
+            tell(DisconnectedError())
+
+    def _unwatch(self, tell: Callable[[Exception], object]) -> None:
+        """Call `tell` no more."""
+        self._watchers = tuple([other for other in self._watchers if other != tell])
 
     # Listening
 
@@ -246,5 +252,5 @@ class ConnectedRequest(BaseRequest):
             self._reader.set_result(DISCONNECT)
         for sleeper in self._sleepers or ():
             _wake(sleeper, False)
-        for tell in list(self._watchers or ()):
+        for tell in self._watchers:
             tell(DisconnectedError())

@@ -356,6 +356,17 @@ class HttpRequest(ConnectedRequest):
         if self._content_length is not None and self._bytes_sent > self._content_length:
             raise ValueError(f"The response body is longer than its content-length, {self._content_length}")
 
+    async def _end_response(self) -> None:
+        """End a response that was sent in pieces, unless it has ended.
+
+        Raises:
+            ValueError: it has fewer bytes than its head promised.
+        """
+        if self._is_cut_short():
+            raise ValueError(f"The response body ended before its content-length, {self._content_length}")
+        if self._response_stage is ACCEPTED:
+            await self._send_chunk(b"", False)
+
     def _is_cut_short(self) -> bool:
         """Say whether the response ended with fewer bytes than its head promised."""
         promised = self._content_length

@@ -78,7 +78,12 @@ class Guard:
                 self._cancel()
 
     def _cancel(self) -> None:
-        if self._waiting and self._task is not None:
+        if self._waiting:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Cancel the task, wherever it is; `instead_of` takes that back."""
+        if self._task is not None:
             self._cancelled = True
             self._task.cancel()
 
@@ -89,8 +94,10 @@ class Guard:
         self._waiting = True
         try:
             return await waiting()
-        except asyncio.CancelledError:
-            self._raise_instead()
+        except asyncio.CancelledError as cancellation:
+            error = self.instead_of(cancellation)
+            if error is not cancellation:
+                raise error from None
             raise
         finally:
             self._stop_waiting()
@@ -101,20 +108,21 @@ class Guard:
         self._waiting = True
         try:
             yield
-        except asyncio.CancelledError:
-            self._raise_instead()
+        except asyncio.CancelledError as cancellation:
+            error = self.instead_of(cancellation)
+            if error is not cancellation:
+                raise error from None
             raise
         finally:
             self._stop_waiting()
         if self.error is not None:
             raise self.error
 
-    def _raise_instead(self) -> None:
-        """Raise the error in the place of our own cancellation, and take that back."""
+    def instead_of(self, cancellation: asyncio.CancelledError) -> BaseException:
+        """Return the error in the place of our own cancellation, which is taken back; another's as it is."""
         ours = self._cancelled and self._task is not None and self._task.uncancel() <= self._before
         self._cancelled = False
-        if ours and self.error is not None:
-            raise self.error from None
+        return self.error if ours and self.error is not None else cancellation
 
     def _stop_waiting(self) -> None:
         """Take back a cancellation that was swallowed, or that became another exception."""

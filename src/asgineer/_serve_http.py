@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from ._abort import abort
 from ._answer import answer_to, deciding_error, log_failure, passes_through
 from ._http import ACCEPTED, ENDED, NEW, REFUSED, WHOLE, HttpRequest, check_chunk
-from ._interrupt import Guard, close
+from ._outflow import Outflow
 from ._response import OCTETS, guess_text_type, render
 from ._stats import note_disconnect
 from ._stream import EventStream
 from .errors import DisconnectedError, HTTPError, ServerClosing, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ._headers import RawHeaders
 
 ANSWERED_TWICE = "Handlers that call request.accept() should return None"
@@ -32,47 +34,37 @@ async def send_whole(request: HttpRequest, status: int, headers: RawHeaders, dat
     request._bytes_sent = len(data)
 
 
-async def send_stream(request: HttpRequest, status: int, headers: RawHeaders, stream: Any) -> None:
+def send_stream(
+    request: HttpRequest, status: int, headers: RawHeaders, stream: Any
+) -> Coroutine[Any, Any, None]:
     """Send what `stream` yields, and close it on every way out.
 
     When the client leaves while it waits, wherever that is, its wait is cancelled.
     """
     request._doing = "sending chunked response"
     if isinstance(stream, EventStream):
-        await stream.serve(request, status, headers)
-        return await finish(request, None)
-    iterator = aiter(stream)
-    guard = Guard()
-    try:
-        if request.method == "HEAD":
-            await request._start_response(status, headers)
-        else:
-            with request._watching(guard.tell):
-                await _send_chunks(request, status, headers, iterator, guard)
-    finally:
-        await close(iterator)
-    await finish(request, None)
+        return stream.serve(request, status, headers)
+    return PieceFlow(request, aiter(stream)).run(status, headers)
 
 
-async def _send_chunks(
-    request: HttpRequest, status: int, headers: RawHeaders, iterator: Any, guard: Guard
-) -> None:
-    """Send the chunks; the first is pulled before the status goes out: an early error is still a 500."""
-    chunk = await guard.wait(lambda: anext(iterator, b""))
-    if not any(name == b"content-type" for name, _ in headers):
-        headers.append((b"content-type", guess_text_type(chunk) if isinstance(chunk, str) else OCTETS))
-    data = check_stream_chunk(chunk)
-    await request._start_response(status, headers)
-    try:
-        while True:
-            await request._send_chunk(data, True)
-            data = check_stream_chunk(await guard.wait(iterator.__anext__))
-    except StopAsyncIteration:
-        return
+def check_stream_chunk(item: Any) -> bytes:
+    return check_chunk(item, "Response chunks must be bytes or str")
 
 
-def check_stream_chunk(chunk: Any) -> bytes:
-    return check_chunk(chunk, "Response chunks must be bytes or str")
+class PieceFlow(Outflow):
+    """A stream of bytes or text."""
+
+    __slots__ = ()
+    encode = staticmethod(check_stream_chunk)
+
+    async def start(self, status: int, headers: RawHeaders) -> bytes:
+        """Pull the first piece before the status goes out: an early error is still a 500."""
+        chunk = await self.wait(lambda: anext(self._items, b""))
+        if not any(name == b"content-type" for name, _ in headers):
+            headers.append((b"content-type", guess_text_type(chunk) if isinstance(chunk, str) else OCTETS))
+        data = self.encode(chunk)
+        await self._request._start_response(status, headers)
+        return data
 
 
 async def finish(request: HttpRequest, result: Any) -> None:
@@ -85,10 +77,7 @@ async def finish(request: HttpRequest, result: Any) -> None:
         return await (send_whole if type(data) is bytes else send_stream)(request, status, headers, data)
     if result is not None:
         raise UsageError(ANSWERED_TWICE)
-    if request._response_stage is ACCEPTED and not request._is_cut_short():
-        await request._send_chunk(b"", False)
-    if request._is_cut_short():
-        raise ValueError(f"The response body ended before its content-length, {request._content_length}")
+    await request._end_response()
 
 
 def _end_connection(request: HttpRequest, headers: RawHeaders) -> None:

@@ -1,8 +1,7 @@
 """EventStream: an async iterable of events as a response that lives.
 
-The handler's task iterates, encodes and sends; there is no queue and no task between. What it
-waits for is ended from outside when the client leaves or the server begins to stop: the
-iterator sees a cancellation at its await, and is closed. Pings come from the one ticker.
+The way of an event is `_outflow`'s. What is added here: how events look, what goes out before the
+first one and when the server stops, and pings, which come from the one ticker.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from . import _shutdown
-from ._interrupt import Guard, close
+from ._http import ACCEPTED
+from ._outflow import Outflow
 from ._sse import PING, Event, encode_event
-from ._ticker import Ticker, ticker
 from .errors import DisconnectedError, ServerClosing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable
+    from collections.abc import AsyncIterable, Callable, Coroutine
 
     from ._headers import RawHeaders
     from ._http import HttpRequest
@@ -51,6 +50,8 @@ class EventStream:
         ValueError: another `start`, or a `ping` or `retry` that is negative.
     """
 
+    __slots__ = ("_events", "_on_error", "_opening", "_ping", "_start")
+
     #: Header fields besides the content type, where the handler gave none of that name.
     fields = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
@@ -73,117 +74,110 @@ class EventStream:
         self._ping = ping
         self._start = start
         self._on_error = on_error
-        self._opening = PING if retry is None else encode_event(None, retry=retry)
-        self._request: HttpRequest | None = None
-        self._guard: Guard | None = None
-        self._ticker: Ticker
-        self._last = 0.0  # when something was sent last, by the ticker's clock
-        self._sending = False
+        self._opening = b"" if retry is None else encode_event(None, retry=retry)
+
+    def serve(self, request: HttpRequest, status: int, headers: RawHeaders) -> Coroutine[Any, Any, None]:
+        """Send the response, until the events or the connection end."""
+        return EventFlow(self, request).run(status, headers)
+
+
+def wire_of(item: Any) -> bytes:
+    """Return the bytes of one event: what it has made once for all clients, or made now."""
+    wire: bytes | None = getattr(item, "wire", None)
+    return encode_event(item) if wire is None else wire
+
+
+class EventFlow(Outflow):
+    """An EventStream, while it is sent."""
+
+    __slots__ = ("_ping", "_pinging", "_stream")
+    encode = staticmethod(wire_of)
+
+    def __init__(self, stream: EventStream, request: HttpRequest) -> None:
+        super().__init__(request, aiter(stream._events))
+        self._stream = stream
+        self._ping: float | None = None  # after so many seconds of silence, once it has started
         self._pinging: asyncio.Task[None] | None = None  # kept: the loop itself would forget it
 
-    async def serve(self, request: HttpRequest, status: int, headers: RawHeaders) -> None:
-        """Send the response, until the events or the connection end."""
-        events = aiter(self._events)
-        try:
-            if request.method == "HEAD":
-                await request._start_response(status, headers)
-                await request._send_chunk(b"", False)
-            else:
-                self._request = request
-                await self._serve_guarded(request, status, headers, events)
-        finally:
-            await close(events)
-
-    async def _serve_guarded(
-        self, request: HttpRequest, status: int, headers: RawHeaders, events: AsyncIterator[Any]
-    ) -> None:
-        self._guard = guard = Guard()
-        self._ticker = ticker()
+    def attach(self) -> None:
+        """Begin to be told what happens meanwhile, also that the server begins to stop."""
+        super().attach()
         closing = _shutdown.notice()
-
-        def begin_to_close() -> None:
-            guard.tell(ServerClosing())
-
-        closing.add(begin_to_close)
+        closing.add(self._begin_to_close)
         if closing.begun:
-            begin_to_close()
-        try:
-            with request._watching(guard.tell):
-                await self._iterate(request, status, headers, events)
-        finally:
-            closing.discard(begin_to_close)
-            self._ticker.discard(self)
-            if self._pinging is not None:
-                self._pinging.cancel()  # nothing may go out after the end of the response
+            self._begin_to_close()
 
-    async def _iterate(
-        self, request: HttpRequest, status: int, headers: RawHeaders, events: AsyncIterator[Any]
-    ) -> None:
-        assert self._guard is not None
+    def detach(self) -> None:
+        """Be told no more."""
+        super().detach()
+        _shutdown.notice().discard(self._begin_to_close)
+        if self._pinging is not None:
+            self._pinging.cancel()  # nothing may go out after the end of the response
+
+    def _begin_to_close(self) -> None:
+        self.tell(ServerClosing())
+
+    async def start(self, status: int, headers: RawHeaders) -> bytes:
+        """Send the head at once, or after the first event."""
+        stream, request = self._stream, self._request
+        opening = await self._open()
         first = None
-        if self._start == "first":
-            with contextlib.suppress(StopAsyncIteration):  # told again below
-                first = await self._guard.wait(events.__anext__)
+        if stream._start == "first":
+            with contextlib.suppress(StopAsyncIteration):  # told again later
+                first = await self.wait(self._items.__anext__)
         await request._start_response(status, headers)
-        await self._send(self._opening + getattr(self._events, "opening", b""))
-        if self._ping is not None:
-            self._ticker.add(self)
-            self._last = self._ticker.now
-        try:
-            if first is not None:
-                await self._send(wire_of(first))
-            while True:
-                await self._send(wire_of(await self._guard.wait(events.__anext__)))
-        except StopAsyncIteration:
+        self._ping = stream._ping
+        if first is None:
+            return opening
+        await request._send_chunk(opening, True)
+        return self.encode(first)
+
+    async def _open(self) -> bytes:
+        """Let events that can be resumed begin; return what goes out first, with the place they begin at."""
+        opening = self._stream._opening
+        begin = getattr(self._items, "open", None)
+        if begin is not None:
+            opening += encode_event(None, id=await self.wait(begin))
+        return opening or PING
+
+    async def part(self, error: BaseException) -> None:
+        """Tell the client when to come back, or what the app has to say about an error."""
+        if self._request._response_stage is not ACCEPTED:
             return
-        except ServerClosing:
+        if isinstance(error, ServerClosing):
             # The client comes back by itself, in a moment that is its own.
-            await self._send(encode_event(None, retry=_draw(*RECONNECT)))
-            await request._send_chunk(b"", False)
-            raise
-        except DisconnectedError:
-            raise
-        except Exception as error:
+            await self._request._send_chunk(encode_event(None, retry=_draw(*RECONNECT)), True)
+            await self._request._send_chunk(b"", False)
+        elif isinstance(error, Exception) and not isinstance(error, DisconnectedError):
             await self._tell(error)
-            raise
 
     async def _tell(self, error: Exception) -> None:
         """Say something about `error` to the client, if the app wants to."""
-        event = self._on_error(error) if self._on_error is not None else None
+        on_error = self._stream._on_error
+        event = on_error(error) if on_error is not None else None
         if event is not None:
             with contextlib.suppress(DisconnectedError):
-                await self._send(wire_of(event))
+                await self._request._send_chunk(self.encode(event), True)
 
-    async def _send(self, data: bytes) -> None:
-        assert self._request is not None
-        self._sending = True
-        try:
-            await self._request._send_chunk(data, True)
-        finally:
-            self._sending = False
-            self._last = self._ticker.now
-
-    def tick(self, now: float) -> None:
-        """Send a ping, in a short task of its own, if nothing was sent for long and nothing is being sent."""
-        if self._ping is not None and now - self._last >= self._ping and not self._sending:
-            self._last = now
+    def tick_silent(self, now: float) -> None:
+        """Send a ping, in a short task of its own, if nothing was sent for long."""
+        if self._ping is None:
+            self._since = now
+        elif now - self._since >= self._ping and self._pinging is None:
+            self._since = now
             self._pinging = asyncio.get_running_loop().create_task(self._send_ping())
 
     async def _send_ping(self) -> None:
-        assert self._guard is not None
+        self._seen += len(PING)  # what the ticker is to see of it
         try:
-            await self._send(PING)
+            await self._request._send_chunk(PING, True)
         except Exception as error:
-            self._guard.tell(error)
+            self.tell(error)
+        finally:
+            self._pinging = None
 
 
 def _draw(low: int, high: int) -> int:
     """Return a number from `low` to `high` by chance."""
     # The random module costs more to import than all of this package may.
     return low + int.from_bytes(os.urandom(4)) % (high - low + 1)
-
-
-def wire_of(item: Any) -> bytes:
-    """Return the bytes of one item of a stream: what it has made once for all clients, or made now."""
-    wire: bytes | None = getattr(item, "wire", None)
-    return encode_event(item) if wire is None else wire

@@ -255,7 +255,8 @@ class WebsocketRequest(BaseRequest):
 
         Args:
             events: an async iterable of what `send` takes, or of `Event`, which goes out as JSON,
-                `{"event", "id", "data"}` without what it hasn't.
+                `{"event", "id", "data"}` without what it hasn't; or what a channel's `subscribe` gives:
+                then `{"id"}`, the place where it begins, goes out first, before the block.
 
         Raises:
             DisconnectedError, ServerClosing: as above; and whatever `events` raised.
@@ -265,31 +266,45 @@ class WebsocketRequest(BaseRequest):
         self._check_can_send()
         iterator = aiter(events)
         guard = Guard()
-        pump = asyncio.get_running_loop().create_task(self._pump(iterator, guard))
+        pump: asyncio.Task[Exception | None] | None = None
         ended_by: BaseException | None = None
         try:
             with self._watching(guard.tell):
+                await self._open(iterator, guard)
+                pump = asyncio.get_running_loop().create_task(self._pump(iterator, guard))
                 async with guard.around():
                     yield
         except BaseException as error:
             ended_by = error
             raise
         finally:
-            pump.cancel()
+            failure = None
             try:
-                await asyncio.wait([pump])
+                if pump is not None:
+                    pump.cancel()
+                    await asyncio.wait([pump])
+                    failure = None if pump.cancelled() else pump.result()
             finally:
                 await close(iterator)  # here, as a pump that never ran could not
             # What failed when it was cancelled is nobody's yet.
-            failure = None if pump.cancelled() else pump.result()
             if failure is not ended_by and not isinstance(failure, (DisconnectedError, type(None))):
                 raise failure
 
+    async def _open(self, events: AsyncIterator[Any], guard: Guard) -> None:
+        """Let events that can be resumed begin, and tell the client where they do."""
+        begin = getattr(events, "open", None)
+        if begin is not None:
+            await self.send({"id": await guard.wait(begin)})
+
     async def _pump(self, events: AsyncIterator[Any], guard: Guard) -> Exception | None:
         """Send each of `events`; tell the block, and return, what went wrong."""
+        pending = getattr(events, "pending", None)
         try:
             async for event in events:
                 await self.send(_message_of(event))
+                if pending is not None:
+                    for other in pending():
+                        await self.send(_message_of(other))
         except Exception as error:
             guard.tell(error)
             return error
@@ -509,8 +524,9 @@ def _size_of(data: str | bytes) -> int:
 
 
 def _message_of(item: Any) -> Any:
-    """Return what `send` takes for an item of a stream."""
-    if not isinstance(item, Event):
-        return item
-    fields = {"event": item.event, "id": item.id, "data": item.data}
-    return {name: value for name, value in fields.items() if value is not None}
+    """Return what `send` takes for an item of a stream: the text that it has made once for all, or its own."""
+    if isinstance(item, Event):
+        fields = {"event": item.event, "id": item.id, "data": item.data}
+        return {name: value for name, value in fields.items() if value is not None}
+    text: str | None = getattr(item, "text", None)
+    return item if text is None else text

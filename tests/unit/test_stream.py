@@ -26,7 +26,9 @@ from asgineer._ticker import TICK
 from asgineer.testing import AsyncTestClient
 from asgineer.testing._fakeclock import fake_clock
 
-from .driver import Http, advance, ask, converse, errors, run, settle
+from .asgi import Http, converse
+from .asking import ask
+from .turns import advance, errors, run, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -136,9 +138,13 @@ def test_head_and_opening_go_out_before_any_event() -> None:
 
 
 def test_what_a_resumable_stream_says_first() -> None:
-    events = Events("x", then="end")
-    events.opening = b"id: k.1\n\n"  # type: ignore[attr-defined]  # what a subscription has
-    assert ask(app_of(events)).chunks[0] == b":\n\nid: k.1\n\n"
+    class Resumable(Events):
+        async def open(self) -> str:
+            return "k.1"
+
+    assert ask(app_of(Resumable("x", then="end"))).chunks[:2] == [b"id: k.1\n\n", b"data: x\n\n"]
+    opening = ask(app_of(Resumable(then="end"), retry=1500)).chunks[0]
+    assert opening == b"retry: 1500\n\nid: k.1\n\n"
 
 
 def test_an_async_iterable_that_is_no_iterator() -> None:

@@ -1,0 +1,442 @@
+"""What a stream takes from events that can be resumed: `open`, `pending`, `.wire` and `.text`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asgineer import EventStream, HTTPError, HttpRequest, Limits, WebsocketRequest, _shutdown, stats, to_asgi
+from asgineer._connection import CHUNKS_IN_A_ROW
+from asgineer._outflow import MAX_CHUNK
+
+from .asgi import Http, Websocket
+from .turns import advance, errors, settle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asgineer.testing._fakeclock import FakeClock
+
+
+class Message:
+    """A message that has made its bytes once."""
+
+    def __init__(self, number: int, size: int = 1) -> None:
+        self.wire = b"id: k.%d\ndata: %s\n\n" % (number, b"x" * size)
+        self.text = json.dumps({"id": f"k.{number}", "data": "x" * size})
+
+
+class Room:
+    """Events with a place where they begin, that a test puts in by `publish`."""
+
+    def __init__(self, start: str | Exception = "k.0") -> None:
+        self.start = start
+        self.ready: list[Message] = []
+        self.opened = self.closed = 0
+        self.gate: asyncio.Event | None = None  # `open` waits for it
+        self.takes = True  # `pending` gives what is ready
+        self._waiter: asyncio.Future[None] | None = None
+
+    def publish(self, *messages: Message) -> None:
+        self.ready += messages
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __aiter__(self) -> Room:
+        return self
+
+    async def open(self) -> str:
+        self.opened += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        if isinstance(self.start, Exception):
+            raise self.start
+        return self.start
+
+    async def __anext__(self) -> Message:
+        while not self.ready:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self.ready.pop(0)
+
+    def pending(self) -> list[Message]:
+        taken, self.ready = (self.ready, []) if self.takes else ([], self.ready)
+        return taken
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def app_of(room: Any, *, limits: Limits | None = None, **options: Any) -> Any:
+    async def handler(request: HttpRequest) -> Any:
+        return EventStream(room, **options)
+
+    return to_asgi(handler, limits=limits or Limits())
+
+
+async def started(app: Any, count: int = 2) -> Http:
+    exchange = Http(app)
+    exchange.start()
+    await exchange.until(lambda: len(exchange.sent) >= count)
+    return exchange
+
+
+async def left(exchange: Http | Websocket) -> None:
+    exchange.leave()
+    await exchange.finish()
+
+
+# Where it begins
+
+
+async def test_the_place_where_it_begins_goes_out_first() -> None:
+    room = Room("k.17")
+    exchange = await started(app_of(room))
+    assert (exchange.status, exchange.chunks) == (200, [b"id: k.17\n\n"])
+    await left(exchange)
+    assert (room.opened, room.closed) == (1, 1)
+
+
+async def test_the_place_comes_after_the_time_to_reconnect() -> None:
+    exchange = await started(app_of(Room(), retry=1500))
+    assert exchange.chunks == [b"retry: 1500\n\nid: k.0\n\n"]
+    await left(exchange)
+
+
+async def test_nothing_goes_out_before_the_place_is_known() -> None:
+    room = Room()
+    room.gate = asyncio.Event()
+    exchange = Http(app_of(room))
+    exchange.start()
+    await settle()
+    assert exchange.sent == []
+    room.gate.set()
+    await exchange.until(lambda: exchange.sent)
+    await left(exchange)
+
+
+@pytest.mark.parametrize("start", ["now", "first"])
+async def test_an_error_at_the_beginning_is_the_status(start: str) -> None:
+    room = Room(HTTPError(503, headers={"retry-after": "1"}))
+    exchange = Http(app_of(room, start=start))
+    exchange.start()
+    await exchange.finish()
+    assert (exchange.status, exchange.headers["retry-after"], room.closed) == (503, "1", 1)
+
+
+@pytest.mark.parametrize("end", ["leave", "notice"])
+async def test_who_leaves_before_it_began(end: str) -> None:
+    room = Room()
+    room.gate = asyncio.Event()
+    exchange = Http(app_of(room))
+    exchange.start()
+    await settle()
+    if end == "leave":
+        exchange.leave()
+    else:
+        _shutdown.notice().begin()
+    await exchange.finish()
+    assert room.closed == 1
+    assert [message.get("status") for message in exchange.sent[:1]] == ([] if end == "leave" else [503])
+
+
+async def test_the_place_and_the_first_event() -> None:
+    room = Room()
+    room.ready = [Message(1), Message(2)]
+    exchange = await started(app_of(room, start="first"), 4)
+    assert exchange.chunks == [b"id: k.0\n\n", Message(1).wire, Message(2).wire]
+    await left(exchange)
+
+
+async def test_a_head_request_opens_nothing() -> None:
+    room = Room()
+    exchange = Http(app_of(room), method="HEAD")
+    exchange.start()
+    await exchange.finish()
+    assert (exchange.status, exchange.body, room.opened, room.closed) == (200, b"", 0, 1)
+
+
+# What is ready goes out together
+
+
+async def test_what_is_ready_goes_out_as_one_chunk() -> None:
+    room = Room()
+    exchange = await started(app_of(room))
+    room.publish(*map(Message, range(1, 11)))
+    await exchange.until(lambda: len(exchange.sent) > 2)
+    assert exchange.chunks[1:] == [b"".join(Message(number).wire for number in range(1, 11))]
+    room.publish(Message(11))
+    await exchange.until(lambda: len(exchange.sent) > 3)
+    assert exchange.chunks[2:] == [Message(11).wire]
+    await left(exchange)
+
+
+async def test_chunks_are_bounded() -> None:
+    messages = [Message(number, 1000) for number in range(1, 200)]
+    room = Room()
+    exchange = await started(app_of(room))
+    room.publish(*messages)
+    whole = b"".join(message.wire for message in messages)
+    await exchange.until(lambda: len(exchange.body) >= len(whole))
+    chunks = exchange.chunks[1:]
+    assert b"".join(chunks) == whole
+    assert len(chunks) == len(whole) // MAX_CHUNK + 1
+    assert max(map(len, chunks)) <= MAX_CHUNK
+    await left(exchange)
+
+
+async def test_one_that_is_over_the_bound_goes_out_alone() -> None:
+    room = Room()
+    exchange = await started(app_of(room))
+    messages = [Message(1), Message(2, 2 * MAX_CHUNK), Message(3)]
+    room.publish(*messages)
+    await exchange.until(lambda: len(exchange.chunks) == 4)
+    assert exchange.chunks[1:] == [message.wire for message in messages]
+    await left(exchange)
+
+
+async def test_items_that_have_made_nothing_are_encoded() -> None:
+    room = Room()
+    room.ready = ["a", {"b": 1}]  # type: ignore[list-item]
+    exchange = await started(app_of(room), 3)
+    assert exchange.chunks[1:] == [b'data: a\n\ndata: {"b":1}\n\n']
+    await left(exchange)
+
+
+async def test_pending_that_fails_ends_the_stream(caplog: pytest.LogCaptureFixture) -> None:
+    class Flawed(Room):
+        def pending(self) -> list[Message]:
+            raise KeyError("x")
+
+    room = Flawed()
+    room.ready = [Message(1)]
+    exchange = Http(app_of(room))
+    exchange.start()
+    await exchange.finish()
+    assert not exchange.complete
+    assert room.closed == 1
+    assert len(errors(caplog)) == 1
+
+
+async def test_the_notice_ends_it_with_a_time_to_come_back() -> None:
+    room = Room()
+    exchange = await started(app_of(room))
+    _shutdown.notice().begin()
+    await exchange.finish()
+    assert exchange.complete
+    assert exchange.chunks[-2].startswith(b"retry: ")
+    assert room.closed == 1
+
+
+# Others get a turn
+
+
+async def test_a_busy_stream_lets_others_run() -> None:
+    sent_at: list[int] = []
+
+    class Instant(Http):
+        async def send(self, message: Any) -> None:
+            self.sent.append(message)
+            self._moved.notify()
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(1000):
+            yield number
+
+    async def watch() -> None:
+        while not exchange.complete:
+            sent_at.append(len(exchange.sent))
+            await asyncio.sleep(0)
+
+    exchange = Instant(app_of(numbers()))
+    exchange.start()
+    await watch()
+    await exchange.finish()
+    steps = [after - before for before, after in zip(sent_at, sent_at[1:], strict=False)]
+    assert max(steps) <= 2 * CHUNKS_IN_A_ROW + 2
+
+
+async def test_a_stream_that_waits_is_not_made_to_wait_more() -> None:
+    """An event costs one turn of the loop, however many came before it."""
+    room = Room()
+    room.takes = False
+    exchange = await started(app_of(room))
+    turns = []
+    for number in range(1, 10 * CHUNKS_IN_A_ROW):
+        room.publish(Message(number))
+        turns.append(0)
+        while len(exchange.sent) < number + 2:
+            await asyncio.sleep(0)
+            turns[-1] += 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert len(set(turns)) == 1
+    await left(exchange)
+
+
+# A client that takes nothing
+
+
+class Stalled(Http):
+    """Its client takes nothing from the `after`th message on."""
+
+    after = 2
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if len(self.sent) > self.after:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("ping", [None, 15], ids=["event", "ping-and-event"])
+async def test_a_client_that_takes_nothing_is_left_in_time(ping: int | None, clock: FakeClock) -> None:
+    before = stats()
+    room = Room()
+    exchange = Stalled(app_of(room, ping=ping, limits=Limits(send=5)))
+    exchange.start()
+    await advance(clock, 100)  # silence doesn't count
+    await advance(clock, 1)
+    room.publish(Message(1))
+    for _ in range(5):
+        await advance(clock, 1)
+        assert room.closed == 0
+    await advance(clock, 1)
+    await advance(clock, 1)
+    await exchange.finish()
+    assert (room.closed, exchange.complete) == (1, False)
+    assert stats().send_timeouts == before.send_timeouts + 1
+
+
+async def test_without_a_limit_it_waits(clock: FakeClock) -> None:
+    room = Room()
+    exchange = Stalled(app_of(room, limits=Limits(send=None)))
+    exchange.start()
+    await settle()
+    room.publish(Message(1))
+    for _ in range(5):
+        await advance(clock, 100)
+    assert room.closed == 0
+    exchange.task.cancel()
+    await asyncio.wait([exchange.task])
+    assert room.closed == 1
+
+
+async def test_a_client_that_takes_nothing_of_a_plain_stream(clock: FakeClock) -> None:
+    closed: list[bool] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x"
+        finally:
+            closed.append(True)
+
+    async def handler(request: HttpRequest) -> Any:
+        return pieces()
+
+    exchange = Stalled(to_asgi(handler, limits=Limits(send=5)))
+    exchange.start()
+    for _ in range(8):
+        await advance(clock, 1)
+    await exchange.finish()
+    assert closed == [True]
+    assert not exchange.complete
+
+
+async def test_a_generator_that_swallowed_the_notice_and_whose_goodbye_stalls(clock: FakeClock) -> None:
+    """Both cancellations of ours are taken back: the end is a client that took nothing, no cancellation."""
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield "goodbye"
+
+    exchange = Stalled(app_of(events(), limits=Limits(send=5)))
+    exchange.start()
+    await settle()
+    _shutdown.notice().begin()
+    for _ in range(8):
+        await advance(clock, 1)
+    await exchange.finish()
+    assert exchange.task.cancelling() == 0
+    assert not exchange.complete
+
+
+# Over a websocket
+
+
+def socket_of(room: Any, work: Any = None) -> Websocket:
+    async def handler(request: WebsocketRequest) -> None:
+        await request.accept()
+        async with request.sending(room):
+            if work is not None:
+                await work()
+            async for _ in request.receive_iter():
+                pass
+
+    return Websocket(to_asgi(handler))
+
+
+async def test_a_websocket_gets_the_place_and_the_texts() -> None:
+    room = Room("k.17")
+    socket = socket_of(room)
+    socket.start()
+    await socket.until(lambda: socket.messages)
+    room.publish(Message(18), Message(19))
+    await socket.until(lambda: len(socket.messages) == 3)
+    assert socket.messages == ['{"id":"k.17"}', Message(18).text, Message(19).text]
+    await left(socket)
+    assert room.closed == 1
+
+
+async def test_the_place_is_known_when_the_block_begins() -> None:
+    room = Room()
+    seen: list[Any] = []
+
+    async def work() -> None:
+        seen.append((room.opened, list(socket.messages)))
+
+    socket = socket_of(room, work)
+    socket.start()
+    await socket.until(lambda: socket.messages)
+    await left(socket)
+    assert seen == [(1, ['{"id":"k.0"}'])]
+
+
+async def test_an_error_at_the_beginning_closes_the_websocket(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room(KeyError("x"))
+    socket = socket_of(room)
+    socket.start()
+    await socket.finish()
+    assert (socket.close_code, socket.messages, room.closed) == (1011, [], 1)
+    assert len(errors(caplog)) == 1
+
+
+@pytest.mark.parametrize("end", ["leave", "notice"])
+async def test_a_websocket_that_ends_before_it_began(end: str) -> None:
+    room = Room()
+    room.gate = asyncio.Event()
+    socket = socket_of(room)
+    socket.start()
+    await settle()
+    assert room.opened == 1
+    if end == "leave":
+        socket.leave()
+    else:
+        _shutdown.notice().begin()
+    await socket.finish()
+    assert (room.closed, socket.close_code) == (1, None if end == "leave" else 1012)
+
+
+async def test_the_texts_of_ordinary_items_are_their_own() -> None:
+    room = Room()
+    room.ready = ["a", {"b": 1}]  # type: ignore[list-item]
+    socket = socket_of(room)
+    socket.start()
+    await socket.until(lambda: len(socket.messages) == 3)
+    assert socket.messages[1:] == ["a", '{"b":1}']
+    await left(socket)
