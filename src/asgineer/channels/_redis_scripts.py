@@ -1,0 +1,228 @@
+"""How a channel is kept in Redis: its keys, the two scripts that touch them, what goes over pub/sub. Pure.
+
+A channel has two keys, whose braces put them in one slot of a cluster: a stream with the messages, the id
+of each being `offset-milliseconds`, and a text that says where the log ends: `epoch offset due`. The text
+outlives the messages by a day, so that a channel that was silent for its `ttl` goes on counting and nobody
+is reset for nothing. What is there is always whole: a script runs alone and all its writes go to replicas
+together. A log whose text was evicted is thrown away, and another with another epoch begins.
+
+What listeners get is `1 epoch offset kind data`; anything else is Malformed, and so is data that can't be
+what its kind says. Connections and time are `_redis`' matter.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from .. import _json
+from ..errors import BadRequest
+from ._engine import BYTES, JSON, TEXT, Entry, History
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Row = tuple[bytes, Sequence[bytes]]  # an entry of a stream: its id; names and values in turn
+
+VERSION = b"1"
+MAX_MESSAGE = (
+    16 * 1024 * 1024
+)  # bytes of one message; Redis itself takes 512 MiB, a pipeline of ours shall not
+MAX_READ = 4 * 1024 * 1024  # bytes of one read of history; one message more than that at most
+KEPT = 24 * 60 * 60 * 1000  # milliseconds that the end of a log outlives its last message
+MAX_COUNTED = 2**53  # what Lua counts to without a mistake
+RUN_ID = 12  # hexadecimal digits of it that become a part of the epoch: 48 bits
+
+# Both scripts. Expired messages are taken off the front, a few at a time: nothing expires alone in a stream.
+_TRIM = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function trim(log, ttl)
+  while true do
+    local found = redis.call('XRANGE', log, '-', '+', 'COUNT', 8)
+    local dead = nil
+    for _, entry in ipairs(found) do
+      local offset, time = string.match(entry[1], '^(%d+)-(%d+)$')
+      if time + ttl > now then
+        if dead then redis.call('XTRIM', log, 'MINID', offset) end
+        return offset, tonumber(time)
+      end
+      dead = offset
+    end
+    if not dead then return nil end
+    redis.call('XTRIM', log, 'MINID', string.format('%.0f', dead + 1))
+  end
+end
+"""
+
+# KEYS: the log, its end, [what was published with this key]. ARGV: an epoch if there is none, the server's
+# part of the epoch, the pub/sub channel, history, ttl and KEPT in milliseconds, kind, data.
+# Without the flag allow-oom, Redis refuses it before it began: nothing is half done.
+PUBLISH = (
+    "#!lua\n"
+    + _TRIM
+    + """
+if KEYS[3] then
+  local before = redis.call('GET', KEYS[3])
+  if before then return before end
+end
+local ttl = tonumber(ARGV[5])
+local epoch, offset, due = ARGV[1], 0, 0
+local last = redis.call('GET', KEYS[2])
+if last then
+  epoch, offset, due = string.match(last, '^(%S+) (%d+) (%d+)$')
+else
+  redis.call('DEL', KEYS[1])
+end
+offset = string.format('%.0f', offset + 1)
+local id = offset .. '-' .. string.format('%.0f', now)
+redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[4], id, 'k', ARGV[7], 'd', ARGV[8])
+if now >= tonumber(due) then
+  -- Not for every message: as often as a tenth of the ttl.
+  local _, oldest = trim(KEYS[1], ttl)
+  due = math.max((oldest or now) + ttl, now + math.floor(ttl / 10))
+end
+local ended = epoch .. ' ' .. offset .. ' ' .. string.format('%.0f', due)
+redis.call('SET', KEYS[2], ended, 'PX', string.format('%.0f', ttl + ARGV[6]))
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('PUBLISH', ARGV[3], '1 ' .. epoch .. ARGV[2] .. ' ' .. offset .. ' ' .. ARGV[7] .. ' ' .. ARGV[8])
+local place = epoch .. ' ' .. offset
+if KEYS[3] then redis.call('SET', KEYS[3], place, 'PX', ARGV[5]) end
+return place
+"""
+)
+
+# KEYS: the log, its end. ARGV: an epoch if there is none, ttl and KEPT in milliseconds, the offset after
+# which to read or '' for nothing, how many at most, how many bytes. Returns epoch, last, first, whether it
+# is all, the rows. It may run when memory is short: all it adds is the end of a log that is new.
+HISTORY = (
+    "#!lua flags=allow-oom\n"
+    + _TRIM
+    + """
+local last = redis.call('GET', KEYS[2])
+local kept = string.format('%.0f', ARGV[2] + ARGV[3])
+if last then
+  redis.call('PEXPIRE', KEYS[2], kept, 'GT')
+else
+  redis.call('DEL', KEYS[1])
+  last = ARGV[1] .. ' 0 0'
+  redis.call('SET', KEYS[2], last, 'PX', kept)
+end
+local epoch, offset = string.match(last, '^(%S+) (%d+)')
+local first = trim(KEYS[1], tonumber(ARGV[2])) or string.format('%.0f', offset + 1)
+local rows, all, size = {}, 1, 0
+local limit, most = tonumber(ARGV[5]), tonumber(ARGV[6])
+local from = ARGV[4] ~= '' and string.format('%.0f', ARGV[4] + 1)
+while from do
+  local found = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 32)
+  from = nil
+  for _, entry in ipairs(found) do
+    if #rows == limit or size > most then
+      all, from = 0, nil
+      break
+    end
+    rows[#rows + 1] = entry
+    for _, part in ipairs(entry[2]) do size = size + #part end
+    if #found == 32 then from = string.format('%.0f', string.match(entry[1], '^%d+') + 1) end
+  end
+end
+return {epoch, offset, first, all, rows}
+"""
+)
+
+
+class Malformed(Exception):
+    """A message that isn't one of ours; the text says why."""
+
+
+def keys_of(channel: str) -> tuple[str, str]:
+    """Return the keys of a channel: its log, and where that ends."""
+    # A cluster takes what stands up to the first closing brace, so a name has none there.
+    tag = "{asgineer:" + channel.replace("%", "%25").replace("}", "%7D") + "}"
+    return tag, tag + ":end"
+
+
+def once_key(channel: str, key: str) -> bytes:
+    """Return where the place of the message is kept that was published with `key`."""
+    return f"{keys_of(channel)[0]}:once:{key}".encode("utf-8", "surrogatepass")
+
+
+def live_channel(channel: str, database: int) -> bytes:
+    """Return the channel of pub/sub, which unlike keys is the same in every database."""
+    return f"asgineer:{database}:{channel}".encode()
+
+
+def server_part(run_id: str) -> str:
+    """Return the part of the epoch that tells this process of the server from any other.
+
+    A replica that was behind, or a server that lost what it wrote last, goes on with offsets that meant
+    other messages.
+    """
+    return base64.urlsafe_b64encode(bytes.fromhex(run_id[:RUN_ID])).decode()
+
+
+def parse_live(payload: bytes) -> tuple[str, Entry]:
+    """Return epoch and message of what came over pub/sub.
+
+    Raises:
+        Malformed: it isn't ours, is of another version, or too big.
+    """
+    if len(payload) > MAX_MESSAGE + 200:
+        raise Malformed(f"{len(payload)} bytes are too many")
+    version, *parts = payload.split(b" ", 4)
+    if version != VERSION:
+        raise Malformed(f"version {version[:20]!r} is not known" if parts else "it is none of ours")
+    if len(parts) != 4 or not parts[1].isdigit():
+        raise Malformed("its head can't be read")
+    epoch, offset, kind, data = parts
+    if not epoch.isascii() or not epoch:
+        raise Malformed("its head can't be read")
+    return epoch.decode(), parse_entry(int(offset), kind, data)
+
+
+def parse_entry(offset: int, kind: bytes, data: bytes, previous: int | None = None) -> Entry:
+    """Return the message, checked to be what it says it is.
+
+    Raises:
+        Malformed: it isn't.
+    """
+    name = kind.decode("ascii", "replace")
+    if name not in (TEXT, JSON, BYTES):
+        raise Malformed(f"its kind {kind[:20]!r} is not known")
+    if len(data) > MAX_MESSAGE:
+        raise Malformed(f"{len(data)} bytes are too many")
+    try:
+        if name == TEXT:
+            data.decode()
+        elif name == JSON:
+            _json.decode(data)
+    except (UnicodeDecodeError, BadRequest) as error:
+        raise Malformed("it isn't what its kind says") from error
+    return Entry(offset, name, data, previous)
+
+
+def parse_history(
+    reply: tuple[bytes, bytes, bytes, int, list[Row]], server: str, after: int | None
+) -> tuple[History, list[str]]:
+    """Return what HISTORY replied, and why messages in it are left out.
+
+    Those are stepped over: the message behind such a one follows on the one before it.
+    """
+    epoch, last, first, complete, rows = reply
+    entries: list[Entry] = []
+    ignored: list[str] = []
+    before = after if after is not None and int(first) <= after + 1 else None
+    for name, fields in rows:
+        offset = int(name.partition(b"-")[0])
+        found = dict(zip(fields[::2], fields[1::2], strict=True))
+        try:
+            entry = parse_entry(
+                offset, found.get(b"k", b""), found.get(b"d", b""), before if ignored else None
+            )
+        except Malformed as error:
+            ignored.append(str(error))
+        else:
+            entries.append(entry)
+            before = offset
+    return History(epoch.decode() + server, entries, int(first), int(last), bool(complete)), ignored

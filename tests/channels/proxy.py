@@ -1,0 +1,113 @@
+"""A small TCP proxy between a bus and its engine, which fails when a test says so.
+
+`cut()` breaks every connection, as a network does that resets them; `stall()` is a black hole:
+connections stay (new ones too) and nothing goes through, until `resume()`. It runs in the
+event loop of the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+HOST = "127.0.0.1"
+CHUNK = 65_536  # bytes
+
+
+class Proxy:
+    """`async with Proxy(port) as proxy:` listens at `proxy.port` for the server at `port`, both on loopback.
+
+    Attributes:
+        port: where it listens.
+        accepted: how many connections it took.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = 0
+        self.accepted = 0
+        self._open = asyncio.Event()
+        self._open.set()
+        self._refuses = False
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.resume()
+        self.cut()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected now."""
+        return len(self._writers) // 2
+
+    def cut(self) -> None:
+        """Break every connection, both ways, at once and without a goodbye."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def refuse(self) -> None:
+        """Close every new connection at once, and break those there are, until `resume()`."""
+        self._refuses = True
+        self.cut()
+
+    def stall(self) -> None:
+        """Let nothing through, either way, until `resume()`; who connects is accepted, and hears nothing."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        """Let all through again, also what was held back."""
+        self._refuses = False
+        self._open.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.accepted += 1
+        if self._refuses:
+            writer.transport.abort()
+            return
+        with suppress(OSError, asyncio.CancelledError):
+            await self._forward((reader, writer))
+
+    async def _forward(self, client: Streams) -> None:
+        server = await asyncio.open_connection(HOST, self.target)
+        both = {client[1], server[1]}
+        self._writers |= both
+        try:
+            ways = [(client[0], server[1]), (server[0], client[1])]
+            pumps = [asyncio.ensure_future(self._pump(*way)) for way in ways]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            self._writers -= both
+            for writer in both:
+                writer.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(CHUNK):
+            await self._open.wait()
+            writer.write(data)
+            await writer.drain()
