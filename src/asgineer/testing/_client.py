@@ -17,6 +17,8 @@ from ._transport import WEBSOCKET, AsyncTransport, SyncTransport
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ._wire import RaiseErrors
+
 BASE_URL = "https://testserver"  # https, so that a cookie that is Secure comes back
 
 
@@ -33,7 +35,8 @@ class AsyncTestClient(httpx2.AsyncClient):
 
     Args:
         app: an ASGI app, or a handler.
-        raise_errors: raise in the test what the handler raised; False shows what a client sees.
+        raise_errors: raise in the test what the handler raised; False shows what a client sees, and an
+            exception class (or several in a tuple) raises only errors of that kind.
         base_url: where the app seems to be.
         root_path: where the app is mounted: stands before the path of each request, as a proxy has it.
         options: any of `httpx2.AsyncClient`'s, such as `headers`, `cookies`, `follow_redirects`.
@@ -45,7 +48,7 @@ class AsyncTestClient(httpx2.AsyncClient):
         self,
         app: Any,
         *,
-        raise_errors: bool = True,
+        raise_errors: RaiseErrors = True,
         base_url: str = BASE_URL,
         root_path: str = "",
         **options: Any,
@@ -119,10 +122,7 @@ class TestClient(httpx2.Client):
 
     The app runs in an event loop in a thread of its own, which ends with the client. `with` runs
     the app's lifespan; without it requests work as on a server that has none. A request body
-    that is an iterator is read in another thread than yours.
-
-    Args:
-        app, raise_errors, base_url, root_path, options: as for `AsyncTestClient`.
+    that is an iterator is read in another thread than yours. The arguments are those of `AsyncTestClient`.
     """
 
     __test__ = False  # for pytest: the name is no test's
@@ -131,7 +131,7 @@ class TestClient(httpx2.Client):
         self,
         app: Any,
         *,
-        raise_errors: bool = True,
+        raise_errors: RaiseErrors = True,
         base_url: str = BASE_URL,
         root_path: str = "",
         **options: Any,
