@@ -1,8 +1,8 @@
 """A small TCP proxy between a bus and its engine, which fails when a test says so.
 
 `cut()` breaks every connection, as a network does that resets them; `stall()` is a black hole:
-connections stay (new ones too) and nothing goes through, until `resume()`. It runs in the
-event loop of the test.
+connections stay (new ones too) and nothing goes through, until `resume()`; `refuse()` is a server
+that is gone. It runs in the event loop of the test.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Proxy:
         self.target = target
         self.port = 0
         self.accepted = 0
-        self._open = asyncio.Event()
-        self._open.set()
+        self._stalls = False
         self._refuses = False
+        self._open: dict[int, asyncio.Event] = {}
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -69,34 +69,43 @@ class Proxy:
         self._refuses = True
         self.cut()
 
-    def stall(self) -> None:
-        """Let nothing through, either way, until `resume()`; who connects is accepted, and hears nothing."""
-        self._open.clear()
+    def stall(self, *numbers: int) -> None:
+        """Let nothing through, either way, until `resume()`; who connects is accepted, and hears nothing.
+
+        Given numbers, do it to the connections of these alone, in the order in which they came, from 0.
+        """
+        self._stalls = not numbers
+        for number in numbers or self._open:
+            self._open[number].clear()
 
     def resume(self) -> None:
         """Let all through again, also what was held back."""
-        self._refuses = False
-        self._open.set()
+        self._stalls = self._refuses = False
+        for way in self._open.values():
+            way.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        self.accepted += 1
-        if self._refuses:
-            writer.transport.abort()
-            return
+        number, self.accepted = self.accepted, self.accepted + 1
+        self._open[number] = asyncio.Event()
+        if not self._stalls:
+            self._open[number].set()
         with suppress(OSError, asyncio.CancelledError):
-            await self._forward((reader, writer))
+            if not self._refuses:
+                await self._forward(self._open[number], (reader, writer))
+        writer.transport.abort()
+        del self._open[number]
 
-    async def _forward(self, client: Streams) -> None:
+    async def _forward(self, open: asyncio.Event, client: Streams) -> None:
         server = await asyncio.open_connection(HOST, self.target)
         both = {client[1], server[1]}
         self._writers |= both
         try:
             ways = [(client[0], server[1]), (server[0], client[1])]
-            pumps = [asyncio.ensure_future(self._pump(*way)) for way in ways]
+            pumps = [asyncio.ensure_future(_pump(open, *way)) for way in ways]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
@@ -106,8 +115,9 @@ class Proxy:
             for writer in both:
                 writer.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(CHUNK):
-            await self._open.wait()
-            writer.write(data)
-            await writer.drain()
+
+async def _pump(open: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(CHUNK):
+        await open.wait()
+        writer.write(data)
+        await writer.drain()
