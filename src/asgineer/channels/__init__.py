@@ -5,3 +5,12 @@ and in order, or says that something is missing. The public face is `Bus`; engin
 stand behind `_engine.Engine`, one file each. Never a request here: requests and channels meet in
 the user's handler.
 """
+
+from __future__ import annotations
+
+from ._bus import Bus, Channel
+from ._message import Batch, Message
+from ._node import Status
+from ._subscription import Subscription
+
+__all__ = ["Batch", "Bus", "Channel", "Message", "Status", "Subscription"]

@@ -1,0 +1,322 @@
+"""One channel in this process: its log, who waits for the next message, and how the log is kept whole.
+
+    nobody there → listen → read history → live: each message is the next one, or a gap
+                     ↑                       │
+                     └── lost, gap, another epoch
+
+Listening begins before history is read, and what comes meanwhile waits; then both are merged by
+offset, and the run is checked. There is one read at a time, for all who ask: who comes while one is
+going waits for the next. A log that can't be continued is replaced by another one, and the cursors,
+which find that it isn't theirs, begin with a reset.
+
+Cursors are `_cursor`'s, the engine is `_node`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import _clock
+from .._log import log_error
+from ..errors import ChannelError
+from ._log import Log
+from ._message import Content, Message, check_entry
+from ._position import prefix_of, tag_of
+
+if TYPE_CHECKING:
+    from ._engine import Entry
+    from ._node import Node
+
+PAGE = 500  # entries that are asked for at a time
+TRIES = 5  # reads until live and history fit together; one is the rule
+WARM = 30.0  # seconds that the hub stays after its last subscriber left, so that who comes back finds the log
+
+
+class Run(NamedTuple):
+    """What was read of a log: everything after `floor`, up to `last`; `is_all`: all that is retained."""
+
+    epoch: str
+    floor: int
+    last: int
+    is_all: bool
+    entries: list[Entry]
+
+
+class Hub:
+    """One channel in this process.
+
+    Attributes:
+        log: what is known of it, None before the first read.
+        users: how many cursors stand in it.
+        left: when the last of them left; None is not looked at yet.
+        waiting: the futures of those who wait for the next message.
+        is_sure: live messages come, and none is missing.
+    """
+
+    def __init__(self, node: Node, name: str, history: int, ttl: float) -> None:
+        self.node = node
+        self.name = name
+        self.tag = tag_of(name)
+        self.history = history
+        self.ttl = ttl
+        self.log: Log[Message] | None = None
+        self.prefix = ""
+        self.users = 0
+        self.left: float | None = None
+        self.waiting: set[asyncio.Future[None]] = set()
+        self.is_sure = False
+        self._published = (
+            0  # the newest offset that was published from here, which live may not have brought yet
+        )
+        self._early: list[tuple[str, Entry]] | None = None
+        self._wanted: list[int] = []  # what the next read is to begin after
+        self._begun = 0  # reads
+        self._done = 0
+        self._reading: asyncio.Future[ChannelError | None] | None = None
+
+    # Who reads
+
+    async def current(self) -> Log[Message]:
+        """Return the log, sure to be whole up to now."""
+        log = self.log
+        while log is None or not self.is_sure:
+            await self._read_anew(None)
+            log = self.log
+        self.trim()
+        return log
+
+    async def origin(self) -> Log[Message]:
+        """Return the log, with all that is retained anywhere."""
+        log = self.log
+        if log is None or not self.is_sure or _clock.clock.time() >= log.origin_until:
+            await self._read_anew(0)
+            log = self.log
+            assert log is not None
+        self.trim()
+        return log
+
+    async def covers(self, epoch: str, offset: int) -> bool:
+        """Say whether every message after `offset` is in the log, once it has been looked for."""
+        self.trim()
+        if self._covers_now(epoch, offset):
+            return True
+        await self._read_anew(offset)
+        return self._covers_now(epoch, offset)
+
+    def _covers_now(self, epoch: str, offset: int) -> bool:
+        log = self.log
+        return (
+            log is not None and log.epoch == epoch and log.floor <= offset <= max(log.last, self._published)
+        )
+
+    def end(self) -> int:
+        """Return the offset where the log ends, as far as this process knows."""
+        assert self.log is not None
+        return max(self.log.last, self._published)
+
+    def note_published(self, epoch: str, offset: int) -> None:
+        """Note a message that was published from here."""
+        if self.log is not None and self.log.epoch == epoch:
+            self._published = max(self._published, offset)
+
+    def trim(self) -> None:
+        """Drop what is out of bounds."""
+        if self.log is not None:
+            self.log.trim(_clock.clock.time(), self.history)
+
+    def wake(self) -> None:
+        """Wake all who wait."""
+        waiting, self.waiting = self.waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    # What comes in
+
+    def take(self, epoch: str, entry: Entry) -> None:
+        """Take a live message."""
+        if self._early is not None:
+            self._early.append((epoch, entry))
+            if len(self._early) > self.history:
+                del self._early[0]  # then the run has a gap, and is read again
+            return
+        log = self.log
+        if log is None or not self.is_sure:
+            return  # the next read brings it
+        if epoch == log.epoch:
+            if entry.offset <= log.last:
+                return
+            if _previous(entry) <= log.last:
+                self._add(log, entry, self.ttl)
+                self.wake()
+                return
+        self.is_sure = False
+        self._early = [(epoch, entry)]
+        self.heal()
+
+    def _add(self, log: Log[Message], entry: Entry, seconds: float) -> None:
+        """Put the next message into the log, for so many seconds at most."""
+        message = self._message_of(entry)
+        now = _clock.clock.time()
+        if message is None:
+            log.skip(entry.offset)
+        else:
+            log.append(message, len(entry.data), now + seconds)
+        log.trim(now, self.history)
+
+    def _message_of(self, entry: Entry) -> Message | None:
+        """Return the message of an entry; None for one that can't be read, which is counted."""
+        if not self.node.engine.per_process:
+            try:
+                check_entry(entry, self.node.max_message)
+            except ValueError as error:
+                self.node.ignored(self.name, str(error))
+                return None
+        content = Content(entry.kind, entry.data)
+        return Message(self.name, f"{self.prefix}{entry.offset}", entry.offset, content)
+
+    def lose(self) -> None:
+        """Take it that live messages are missing from now on."""
+        self.is_sure = False
+
+    def heal(self) -> None:
+        """Read what is missing, without waiting for it."""
+        if not self.is_sure and self._reading is None:
+            self._start_reading()
+
+    # How it is made whole
+
+    async def _read_anew(self, after: int | None) -> None:
+        """Wait for a read that begins after now, from `after` on; None only asks where the log ends.
+
+        Raises:
+            ChannelError: it could not be read.
+        """
+        if after is not None:
+            self._wanted.append(after)
+        needed = self._begun + 1
+        while self._done < needed:
+            error = await asyncio.shield(self._reading or self._start_reading())
+            if error is not None:
+                raise ChannelError(str(error)) from error
+
+    def _start_reading(self) -> asyncio.Future[ChannelError | None]:
+        self._reading = asyncio.get_running_loop().create_future()
+        self.node.start(self._work(self._reading))
+        return self._reading
+
+    async def _work(self, reading: asyncio.Future[ChannelError | None]) -> None:
+        """Make the log whole, and tell those who wait how that went."""
+        error: ChannelError | None = ChannelError("The bus was closed")
+        try:
+            await self._make_whole()
+            error = None
+        except ChannelError as raised:
+            error = raised
+        except Exception as raised:
+            log_error(f"{type(raised).__name__} while channel {self.name} was read", raised)
+            error = ChannelError("The engine of the bus failed")
+        finally:
+            self._reading = self._early = None
+            reading.set_result(error)
+            if error is not None:
+                self._wanted.clear()
+                self.node.heal_later(self)
+
+    async def _make_whole(self) -> None:
+        losses = self.node.losses
+        if not self.is_sure and self._early is None:
+            self._early = []
+        await self.node.listen(self.name)
+        for _ in range(TRIES):
+            self._begun += 1
+            number = self._begun
+            before = 0 if self.log is None else self.log.last
+            run = await self._read(self._next_after())
+            if losses != self.node.losses:
+                raise ChannelError("The connection was lost")
+            self._merge(run, before)
+            if self._merge_early():
+                self._done = number
+                self.is_sure = True
+                self.wake()
+                return
+        raise ChannelError(f"The live messages of channel {self.name} don't fit its history")
+
+    def _next_after(self) -> int | None:
+        wanted, self._wanted = self._wanted, []
+        if self.log is not None:
+            wanted.append(self.log.last)
+        return min(wanted) if wanted else None
+
+    async def _read(self, after: int | None) -> Run:
+        """Read all that is retained after `after`."""
+        run: Run | None = None
+        while True:
+            async with self.node.reading:
+                page = await self.node.engine.history(
+                    self.name, after, PAGE, history=self.history, ttl=self.ttl
+                )
+            entries = page.entries
+            if after is None:
+                return Run(page.epoch, page.last, page.last, page.first > page.last, [])
+            is_whole = page.first - 1 <= after or (bool(entries) and _previous(entries[0]) <= after)
+            if run is None or page.epoch != run.epoch or not is_whole:  # what was read before is of no use
+                floor = min(after, page.last) if is_whole else page.first - 1
+                run = Run(page.epoch, floor, page.last, after < page.first, entries)
+            else:
+                run = run._replace(last=page.last, entries=run.entries + entries)
+            if page.complete or not entries:
+                return run
+            after = entries[-1].offset
+
+    def _merge(self, run: Run, before: int) -> None:
+        """Bring what was read into the log; `before` is where that ended when the read began."""
+        seconds = min(self.ttl, WARM)  # how old it is nobody knows, and the engine has it for longer
+        log = self.log
+        if log is None or log.epoch != run.epoch or run.last < before or run.floor > log.last:
+            log = self._begin(run)
+        elif run.floor < log.floor <= run.last:
+            self._prepend(log, run, seconds)
+        if run.is_all and log.floor <= run.floor:
+            log.origin_until = _clock.clock.time() + seconds
+        for entry in run.entries:
+            if entry.offset > log.last:
+                self._add(log, entry, seconds)
+        self.trim()
+
+    def _begin(self, run: Run) -> Log[Message]:
+        """Begin another log: whoever stands in the old one is told."""
+        log = self.log = Log[Message](run.epoch, run.floor, self.node.max_log)
+        self.prefix = prefix_of(run.epoch, self.tag)
+        self._published = 0
+        return log
+
+    def _prepend(self, log: Log[Message], run: Run, seconds: float) -> None:
+        """Put what is older than the log before it."""
+        older = [entry for entry in run.entries if entry.offset <= log.floor]
+        read = [(message, len(entry.data)) for entry in older if (message := self._message_of(entry))]
+        messages = [message for message, _ in read]
+        log.prepend(messages, [size for _, size in read], run.floor, _clock.clock.time() + seconds)
+
+    def _merge_early(self) -> bool:
+        """Add what came while history was read; say whether it went on from there."""
+        early = self._early
+        log = self.log
+        if early is None or log is None:
+            return True
+        self._early = []
+        fits = True
+        for epoch, entry in early:
+            fits = epoch == log.epoch
+            if fits and entry.offset > log.last:
+                if _previous(entry) > log.last:
+                    return False
+                self._add(log, entry, self.ttl)
+        return fits
+
+
+def _previous(entry: Entry) -> int:
+    """Return the offset of the message before `entry`."""
+    return entry.offset - 1 if entry.previous is None else entry.previous
