@@ -153,8 +153,13 @@ def _make_app(handler: Any, settings: Settings) -> Any:
                     # As send_whole does it; here, because one more coroutine would cost every
                     # request a tenth of what all of this does.
                     request._response_stage = WHOLE
-                    await send({"type": "http.response.start", "status": status, "headers": headers})
-                    await send({"type": "http.response.body", "body": data})
+                    # Of the type, not the object: functools.wraps copies attributes to a middleware's `send`.
+                    respond = getattr(type(send), "respond", None)
+                    if respond is None:
+                        await send({"type": "http.response.start", "status": status, "headers": headers})
+                        await send({"type": "http.response.body", "body": data})
+                    else:
+                        respond(send, status, headers, data)
                     if done is not None:
                         request._status, request._bytes_sent = status, len(data)
                 else:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Ready = Callable[[], None]
 
 SERVERS = ("uvicorn", "granian", "hypercorn", "daphne")  # in this order, when none is named
+UVICORN_TESTED = ("0.54",)  # with http="asgineer"
 TAKE_SOCKETS = ("uvicorn", "hypercorn")  # the others bind by themselves
 
 # What we give to the server ourselves: options of the same meaning would be lost without a word.
@@ -76,7 +77,7 @@ def _serve_uvicorn(job: Job, ready: Ready) -> int:
             await super().startup(sockets=sockets)
             ready()
 
-    options = {
+    options: dict[str, Any] = {
         "access_log": False,
         "log_config": _log_config("uvicorn", job.log_level),
         "log_level": job.log_level,
@@ -84,10 +85,28 @@ def _serve_uvicorn(job: Job, ready: Ready) -> int:
         "timeout_graceful_shutdown": job.shutdown_timeout,
         "ws_per_message_deflate": False,  # 64 KiB a connection instead of 14
     }
-    server = Server(uvicorn.Config(_loaded(job), **{**options, **job.options}))
+    options.update(job.options)
+    if options.get("http") == "asgineer":
+        options["http"] = _direct_protocol(uvicorn.__version__)
+    server = Server(uvicorn.Config(_loaded(job), **options))
     with _end_by_return(server):
         server.run(sockets=list(job.sockets))
     return 0 if server.started else _load.START_FAILED
+
+
+def _direct_protocol(version: str) -> Any:
+    """Return the HTTP protocol of ours, or uvicorn's own where ours isn't tested or httptools isn't there."""
+    if version.rpartition(".")[0] in UVICORN_TESTED:
+        with contextlib.suppress(ImportError):
+            from ._uvicorn import Connection
+
+            return Connection
+    _log.logger.warning(
+        'http="asgineer" needs httptools and uvicorn %s; with uvicorn %s its own protocol serves',
+        " or ".join(UVICORN_TESTED),
+        version,
+    )
+    return "auto"
 
 
 @contextlib.contextmanager

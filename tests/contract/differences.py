@@ -49,6 +49,7 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("test_connection_goes_on_after_a_response_without_body", "inprocess"): NO_WIRE,
     ("test_connection_goes_on_after_an_error", "inprocess"): NO_WIRE,
     ("test_cut_off_stream_has_no_last_chunk", "inprocess"): NO_WIRE,
+    ("test_denial_is_not_logged", "uvicorn-asgineer"): "uvicorn itself logs every denial as an error",
     ("test_denial_is_not_logged", "uvicorn-h11"): "uvicorn itself logs every denial as an error",
     ("test_denial_is_not_logged", "uvicorn-httptools"): "uvicorn itself logs every denial as an error",
     ("test_gzip_of_a_stream_that_fails_is_cut_off", "daphne"): NO_ABORT,

@@ -44,7 +44,7 @@ APP = "tests.contract.served:main"
 TIMEOUT = 10.0  # seconds for any one step of a client
 
 FAKE = "inprocess"
-SETUPS = (FAKE, "uvicorn-httptools", "uvicorn-h11", "hypercorn", "daphne", "granian")
+SETUPS = (FAKE, "uvicorn-asgineer", "uvicorn-httptools", "uvicorn-h11", "hypercorn", "daphne", "granian")
 
 Headers = Sequence[tuple[str, str | bytes]]
 
@@ -385,7 +385,9 @@ def command(setup: str, spot: Spot, target: str) -> list[str]:
     match name:
         case "uvicorn":
             where = ["--uds", spot.unix] if spot.unix else ["--host", spot.host, "--port", str(spot.port)]
-            flavour = ["--http", protocol, "--loop", "asyncio" if protocol == "h11" else "uvloop"]
+            http = "asgineer._uvicorn:Connection" if protocol == "asgineer" else protocol
+            flavour = ["--http", http, "--loop", "asyncio" if protocol == "h11" else "uvloop"]
+            flavour += ["--no-proxy-headers"] if protocol == "asgineer" else []  # as run() has it
             root = ["--root-path", spot.root_path] if spot.root_path else []
             return [*python, name, target, *where, *flavour, *root, "--log-level", "warning"]
         case "hypercorn":

@@ -21,7 +21,8 @@ PACKAGE = ROOT / "src" / "asgineer"
 
 # Kept apart by more than their place (docs/design.md says why).
 ONLY = {
-    "_uvicorn": {"_limits", "_clock", "_shutdown"},
+    "_uvicorn": {"_h1", "_clock", "_shutdown"},
+    "_h1": {"_limits"},
     "channels": {"errors", "_json", "_sse", "_shutdown", "_clock"},
 }
 
