@@ -1,0 +1,62 @@
+"""Examples that are pages and forms, clicked through in a real browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Page, expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.examples.conftest import Example
+
+    RunExample = Callable[[str], Example]
+    NewPage = Callable[[str], Page]
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("browser")]
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def enter(page: Page, name: str, password: str, how: str) -> None:
+    page.locator("[name=name]").fill(name)
+    page.locator("[name=password]").fill(password)
+    press(page, how)
+
+
+def test_todo_is_a_list_for_each_user(run_example: RunExample, new_page: NewPage) -> None:
+    url = run_example("todo").url
+    page = new_page(url)
+    enter(page, "Ann!", "short", "Join")
+    expect(page.locator("small")).to_have_text(
+        ["From 2 to 30 small letters and digits", "At least 8 characters"]
+    )
+    expect(page.locator("[name=name]")).to_have_value("Ann!")
+    enter(page, "ann", "correct horse", "Join")
+    expect(page.locator(".flash")).to_have_text("Welcome, ann")
+    page.get_by_placeholder("What next?").fill("Buy <b>tea</b>")
+    press(page, "Add")
+    expect(page.locator("li span")).to_have_text(["Buy <b>tea</b>"])
+    expect(page.locator(".flash")).to_have_count(0)  # shown once
+    press(page, "Add")
+    expect(page.locator("small")).to_have_text("From 1 to 200 characters")
+    press(page, "Done")
+    expect(page.locator("li.done")).to_have_count(1)
+
+    other = new_page(url)
+    enter(other, "ann", "another password", "Join")
+    expect(other.locator("small")).to_have_text("Somebody has this name already")
+    enter(other, "bob", "correct horse", "Join")
+    expect(other.locator("li")).to_have_count(0)
+
+    press(page, "Remove")
+    expect(page.locator(".flash")).to_have_text("Removed: Buy <b>tea</b>")
+    press(page, "Log out")
+    enter(page, "ann", "another password", "Log in")
+    expect(page.locator("small")).to_have_text("Name and password don't belong together")
+    enter(page, "ann", "correct horse", "Log in")
+    expect(page.locator(".flash")).to_have_text("Welcome, ann")
