@@ -27,8 +27,9 @@ def abort(send: Send) -> bool:
     """Tear the connection behind `send` down at once; False where the server isn't known.
 
     uvicorn: the transport of the request, for HTTP and websockets, is dropped with what is
-    unsent; `send` is a method of what has it, with our own protocol that itself. daphne must not see an exception after the response began (it would leave the
-    connection open and stop checking the others), so its channel is closed.
+    unsent; `send` is a method of what has it, or with our own protocol that itself. daphne must
+    not see an exception after the response began (it would leave the connection open and stop
+    checking the others), so its channel is closed.
     """
     transport = getattr(getattr(send, "__self__", send), "transport", None)
     if transport is not None and hasattr(transport, "abort"):
