@@ -1,4 +1,4 @@
-"""The engine on Redis, without a bus: its log, what it tells, what it refuses; on each server that is here."""
+"""The engine on Redis, without a bus: its log, what it tells and refuses; on each server that is here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from asgineer.channels import _redis_scripts
 from asgineer.channels._redis import RedisEngine
 from asgineer.errors import ChannelError
+from asgineer.testing._process import free_port
 
 from .heard import Heard
 from .redis_server import PRESENT, RedisServer
@@ -181,7 +182,7 @@ def test_old_messages_are_taken_off_while_new_ones_come(server: RedisServer) -> 
         for _ in range(20):
             await room.publish(b"old")
         async with asyncio.timeout(10):
-            while int(server.call("XLEN", "{asgineer:room}")[1:]) >= 20:
+            while "old" in server.call("XRANGE", "{asgineer:room}", "-", "+", "COUNT", 1):
                 await room.publish(b"new")
 
     play(server, scene)
@@ -288,13 +289,6 @@ BAD = [
     (b"1 epoch one b x", "head"),
     (b"1 \xff 1 b x", "head"),
     (b"1  1 b x", "head"),
-    (b"1 epoch 1 p x", "kind b'p'"),
-    (b"1 epoch 1 \xff x", "kind"),
-    (b"1 epoch 1 t \xff", "isn't what"),
-    (b"1 epoch 1 j {", "isn't what"),
-    (b"1 epoch 1 j " + b"[" * 100_000, "isn't what"),
-    (b"1 epoch 1 b " + bytes(_redis_scripts.MAX_MESSAGE + 1), "too many"),
-    (b"1 epoch 1 b " + bytes(_redis_scripts.MAX_MESSAGE + 1000), "too many"),
 ]
 
 
@@ -313,18 +307,14 @@ def test_what_is_none_of_ours_is_told_and_ignored(server: RedisServer, payload: 
     play(server, scene)
 
 
-def test_a_log_with_foreign_entries_is_read_around_them(server: RedisServer) -> None:
+def test_foreign_entries_in_a_log_have_a_kind_that_is_not_known(server: RedisServer) -> None:
     async def scene(room: Room) -> None:
-        await room.publish(b"1")
-        for offset in (2, 4):
-            server.call("XADD", "{asgineer:room}", f"{offset}-9999999999999", "what", "ever")
-            server.call("SET", "{asgineer:room}:end", f"{(await room.read(None)).epoch[:8]} {offset} 0")
-            await room.publish(b"%d" % (offset + 1))
+        epoch, _ = await room.publish(b"1")
+        server.call("XADD", "{asgineer:room}", "2-9999999999999", "what", "ever")
+        server.call("SET", "{asgineer:room}:end", f"{epoch[:8]} 2 0")
+        await room.publish(b"3")
         found = await room.read(0)
-        assert [(entry.offset, entry.previous) for entry in found.entries] == [(1, None), (3, 1), (5, 3)]
-        found = await room.read(1)
-        assert [(entry.offset, entry.previous) for entry in found.entries] == [(3, 1), (5, 3)]
-        assert [why for _, why in room.heard.bad] == ["its kind b'' is not known"] * 4
+        assert [(entry.offset, entry.kind) for entry in found.entries] == [(1, "b"), (2, ""), (3, "b")]
 
     play(server, scene)
 
@@ -414,19 +404,19 @@ def test_what_is_too_big_is_refused(server: RedisServer) -> None:
 def test_full_memory_refuses_messages_and_is_read_all_the_same() -> None:
     async def scene(room: Room) -> None:
         epoch, _ = await room.publish(b"before")
-        server.call("CONFIG", "SET", "maxmemory", "1")
+        full.call("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(ChannelError, match="refused: .*maxmemory"):
             await room.publish(b"refused")
         assert await room.read_data(0) == [b"before"]
         room.name = "other"
         assert (await room.read(None)).last == 0
         room.name = "room"
-        server.call("CONFIG", "SET", "maxmemory", "0")
+        full.call("CONFIG", "SET", "maxmemory", "0")
         assert await room.publish(b"after") == (epoch, 2)
         assert room.heard.turns == []
 
-    with RedisServer() as server:
-        play(server, scene)
+    with RedisServer() as full:
+        play(full, scene)
 
 
 def test_a_key_of_another_type_is_an_error_that_is_told(server: RedisServer) -> None:
@@ -456,15 +446,15 @@ def test_a_server_that_is_not_there_is_told_with_what_to_do() -> None:
 @pytest.mark.parametrize("user", ["", ":wrong-secret@", "nobody:wrong-secret@"])
 def test_a_wrong_password_is_told_and_nowhere_shown(user: str, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        async with opened(server.url.replace("//", "//:right-secret@")) as room:
+        async with opened(closed.url.replace("//", "//:right-secret@")) as room:
             await room.publish(b"x")
         with pytest.raises(ChannelError) as caught:
-            await RedisEngine(server.url.replace("//", "//" + user)).open(Heard())
+            await RedisEngine(closed.url.replace("//", "//" + user)).open(Heard())
         assert "user and password" in str(caught.value)
         assert "secret" not in str(caught.value)
         assert caught.value.__suppress_context__
 
-    with RedisServer(None, "--requirepass", "right-secret") as server, caplog.at_level(0):
+    with RedisServer(None, "--requirepass", "right-secret") as closed, caplog.at_level(0):
         asyncio.run(main())
     assert "secret" not in caplog.text
 
@@ -530,19 +520,11 @@ def test_a_server_that_is_too_old_is_refused() -> None:
 
 
 def test_a_cluster_has_all_of_a_channel_in_one_slot() -> None:
-    """Every script would be refused whose keys are in several slots."""
-
-    async def scene(room: Room) -> None:
-        for name in ("room", "}", "{}", "a}b", "{x}", "%7D", "a/b:c"):
-            room.name = name
-            await room.publish(name.encode(), key="}{")
-            assert await room.read_data(0) == [name.encode()]
-
-    with RedisServer(None, "--cluster-enabled", "yes") as server:
-        server.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        while "cluster_state:ok" not in server.call("CLUSTER", "INFO"):
-            pass
-        play(server, scene)
+    port = free_port()  # the default is above 65535 for some
+    with RedisServer(None, "--cluster-enabled", "yes", "--cluster-port", str(port)) as cluster:
+        for name in names():
+            keys = [*_redis_scripts.keys_of(name), _redis_scripts.once_key(name, "}{")]
+            assert len({cluster.call("CLUSTER", "KEYSLOT", key) for key in keys}) == 1
 
 
 def names() -> Sequence[str]:

@@ -133,10 +133,7 @@ class RedisEngine:
         start: Word = "" if after is None else min(after, MAX_COUNTED)
         words: list[Word] = [_fresh_epoch(), _ms(ttl), KEPT, start, limit, MAX_READ]
         reply = await self._run(commands, HISTORY, keys_of(channel), words)
-        found, ignored = parse_history(reply, server, after)
-        for why in ignored:
-            self._listener.ignored(channel, why)
-        return found
+        return parse_history(reply, server)
 
     async def listen(self, channels: Sequence[str]) -> None:
         """Return once Redis confirmed each."""
