@@ -23,10 +23,12 @@ from ._stats import Stats, stats
 from ._stream import EventStream
 from ._uploads import UploadFile
 from ._websocket import WebsocketRequest
+from .channels import Batch, Bus, Channel, Message
 from .errors import (
     AsgineerError,
     BadRequest,
     BodyTooLarge,
+    ChannelError,
     DisconnectedError,
     HeadersTooLarge,
     HTTPError,
@@ -45,7 +47,11 @@ __all__ = [
     "AsgineerError",
     "BadRequest",
     "BaseRequest",
+    "Batch",
     "BodyTooLarge",
+    "Bus",
+    "Channel",
+    "ChannelError",
     "DisconnectedError",
     "Form",
     "HTTPError",
@@ -56,6 +62,7 @@ __all__ = [
     "HttpRequest",
     "InvalidData",
     "Limits",
+    "Message",
     "MethodNotAllowed",
     "Part",
     "RequestSet",

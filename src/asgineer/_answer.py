@@ -12,14 +12,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ._hints import hint_for
-from ._log import describe, escape, log_error
+from ._log import describe, escape, log_error, logger
 from ._response import normalize_response, render
-from .errors import DisconnectedError, HTTPError
+from .errors import ChannelError, DisconnectedError, HTTPError
 
 if TYPE_CHECKING:
     from ._request import BaseRequest
 
 ERRORS = "asgineer.errors"  # the extension of a test client: a list of what went wrong
+RETRY_AFTER = "5"  # seconds, for what can't be had now
 PACKAGE = os.path.dirname(__file__)
 
 
@@ -31,6 +32,8 @@ def answer_to(request: BaseRequest, error: BaseException, doing: str = "request 
     error = deciding_error(error)
     if passes_through(error):
         raise error
+    if isinstance(error, ChannelError):
+        error = _unavailable(request, error)
     if not isinstance(error, HTTPError):
         story = log_failure(request, error, doing)
         shown: Any = "Internal server error"
@@ -43,6 +46,15 @@ def answer_to(request: BaseRequest, error: BaseException, doing: str = "request 
         cause, error = error, HTTPError(500, shown)
         error.__cause__ = cause
     return _render_error(request, error)
+
+
+def _unavailable(request: BaseRequest, error: ChannelError) -> HTTPError:
+    """Return 503 for a bus whose engine is away; one line in the log, as it may be many requests."""
+    about = f"{request.method} {escape(request.path, 200)}, request {request.id}"
+    logger.warning("ChannelError in %s: %s (%s)", request._doing, describe(error), about)
+    answer = HTTPError(503, headers={"retry-after": RETRY_AFTER})
+    answer.__cause__ = error
+    return answer
 
 
 def deciding_error(error: BaseException) -> BaseException:

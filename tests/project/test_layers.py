@@ -23,7 +23,17 @@ PACKAGE = ROOT / "src" / "asgineer"
 ONLY = {
     "_uvicorn": {"_h1", "_clock", "_shutdown"},
     "_h1": {"_limits"},
-    "channels": {"errors", "_json", "_sse", "_shutdown", "_clock"},
+    "channels": {
+        "errors",
+        "_json",
+        "_sse",
+        "_shutdown",
+        "_clock",
+        "_log",
+        "_interrupt",
+        "_limits",
+        "_extras",
+    },
 }
 
 

@@ -10,7 +10,5 @@ from __future__ import annotations
 
 from ._bus import Bus, Channel
 from ._message import Batch, Message
-from ._node import Status
-from ._subscription import Subscription
 
-__all__ = ["Batch", "Bus", "Channel", "Message", "Status", "Subscription"]
+__all__ = ["Batch", "Bus", "Channel", "Message"]

@@ -2,7 +2,7 @@
 
 Both are settings, cheap to make and without I/O, so they can stand at the top of a module. What
 lives is a `_node.Node`, made in the event loop that runs when it is needed, and made anew when
-another loop runs.
+another loop runs. The modules of that load with the first Bus, so that whoever has none pays nothing.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _extras
 from ..errors import ChannelError, UsageError
-from ._memory import MemoryEngine
 from ._message import Batch, encode_data
-from ._node import Node, Status
 from ._position import MAX_VECTOR, prefix_of, tag_of
-from ._subscription import Subscription
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ._engine import Engine
+    from ._node import Node, Status
+    from ._subscription import Subscription
 
 DEFAULT_HISTORY = 500  # messages
 DEFAULT_TTL = 300.0  # seconds
@@ -76,6 +75,8 @@ class Bus:
         max_message: int = MAX_MESSAGE,
         max_log: int = MAX_LOG,
     ) -> None:
+        from . import _node, _subscription  # noqa: F401 - not with the first request
+
         if url is None and not local:
             _check_alone()
         self._url = url
@@ -120,11 +121,15 @@ class Bus:
             raise ValueError(f"A subscription is to 1 to {MAX_VECTOR} different channels")
         if any(channel.bus is not self for channel in channels):
             raise ValueError("The channels of a subscription are of one bus")
+        from ._subscription import Subscription
+
         return Subscription(self, channels, since, slow)
 
     @property
     def status(self) -> Status:
         """How the bus fares in this process; it asks nobody, and has a JSON form."""
+        from ._node import Status
+
         return Status(True, "new") if self._node is None else self._node.status
 
     async def connect(self) -> Node:
@@ -134,6 +139,8 @@ class Bus:
             ChannelError: the engine can't be reached.
             UsageError: another event loop that this bus serves is still running.
         """
+        from ._node import Node
+
         loop = asyncio.get_running_loop()
         node = self._node
         if node is None or node.loop is not loop or node.state == "closed":
@@ -150,6 +157,8 @@ class Bus:
 
     def _make_engine(self) -> Engine:
         if self._url is None:
+            from ._memory import MemoryEngine
+
             return MemoryEngine(self._max_log)
         if self._kind == "nats":
             from ._nats import NatsEngine
@@ -250,7 +259,7 @@ class Channel:
         """
         if not 0 <= wait < float("inf"):
             raise ValueError(f"wait is a number of seconds, not {wait!r:.100}")
-        return await Subscription(self.bus, [self], since, "reset").read(wait)
+        return await self.subscribe(since=since).read(wait)
 
     def subscribe(self, *, since: str | None = None, slow: str = "reset") -> Subscription:
         """Return an async iterator of the messages after `since`: each once, in order, or a reset first.
@@ -265,6 +274,8 @@ class Channel:
         Raises:
             TypeError, ValueError: another type of `since`, another `slow`.
         """
+        from ._subscription import Subscription
+
         return Subscription(self.bus, [self], since, slow)
 
     def __repr__(self) -> str:
