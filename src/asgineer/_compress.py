@@ -7,9 +7,9 @@ in. What `Accept-Encoding` means is `_negotiate`'s work. Codecs are loaded with 
 from __future__ import annotations
 
 import functools
-import importlib
 from typing import TYPE_CHECKING, Any, overload
 
+from ._codecs import load_brotli, load_zstd
 from ._headers import add_vary
 from ._negotiate import IDENTITY, choose_encoding, is_compressed_media
 from ._response import normalize_response, resolve, split
@@ -124,21 +124,14 @@ def _headers_304(headers: dict[str, str | list[str]], known: str) -> dict[str, s
 def _codecs() -> dict[str, Callable[[bytes], bytes]]:
     """Return what can be had here: the encodings and their functions, the best one first."""
     codecs: dict[str, Callable[[bytes], bytes]] = {}
-    zstd = _load("compression.zstd") or _load("zstandard")
+    zstd = load_zstd()
     if zstd is not None:
         codecs["zstd"] = lambda data: zstd.compress(data, ZSTD_LEVEL)
-    brotli = _load("brotli")
+    brotli = load_brotli()
     if brotli is not None:
         codecs["br"] = lambda data: brotli.compress(data, quality=BROTLI_QUALITY)
     codecs["gzip"] = _gzip
     return codecs
-
-
-def _load(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
 
 
 def _gzip(data: bytes) -> bytes:

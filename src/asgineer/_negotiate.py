@@ -1,4 +1,4 @@
-"""What a client accepts and what it has already: RFC 9110 sections 12.5.3 and 13.1.2.
+"""Which encoding a client is sent: Accept-Encoding, RFC 9110 section 12.5.3.
 
 Pure: header values in, a choice out. Nobody here knows a request, a body or a file. A part of
 a header that is not understood is skipped, as the RFC asks, and never an error that the client
@@ -19,7 +19,6 @@ _IMPLIED_IDENTITY = 0.0001  # below the least weight that can be written (0.001)
 _CODING = re.compile(
     r"[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*)?"
 )
-_ENTITY_TAG = re.compile(r'[ \t,]*(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|\Z)')
 
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
@@ -105,21 +104,10 @@ def _choose(accept: str, offers: tuple[str, ...]) -> str:
 _choose_cached = lru_cache(MAX_CACHED_CHOICES)(_choose)
 
 
-def matches_etag(value: str, etag: str) -> bool:
-    """Return whether an `If-None-Match` of `value` holds for the current `etag` (in its quotes).
-
-    The comparison is the weak one (RFC 9110 section 8.8.3.2): `W/"x"` matches `"x"`. Reading
-    ends at the first thing that is no entity tag, so an unquoted tag matches nothing.
-    """
-    if value.strip(" \t") == "*":
-        return True
-    opaque = etag.removeprefix("W/")
-    position = 0
-    while match := _ENTITY_TAG.match(value, position):
-        if match[1] == opaque:
-            return True
-        position = match.end()
-    return False
+def accepts_identity(accept: str | None) -> bool:
+    """Return whether an `Accept-Encoding` of `accept` takes a body as it is, which a part of one needs."""
+    weights = parse_accept_encoding(accept or "")
+    return weights.get(IDENTITY, weights.get("*", 1.0)) > 0
 
 
 def is_compressed_media(content_type: str) -> bool:

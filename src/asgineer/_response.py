@@ -226,6 +226,8 @@ def render(result: Any, method: str = "GET") -> tuple[int, RawHeaders, Any]:
         encoded = _json.encode(result)
         return 200, [JSON_FIELD, (b"content-length", b"%d" % len(encoded))], encoded
     status, headers, body = split(result)
+    if type(headers) is RenderedHeaders and headers.rendered.is_still(status, headers, body):
+        return status, headers.rendered.raw.copy(), b"" if method == "HEAD" else body
     status = check_status(status)
     data, content_type = _check_no_body(status, body) if status in NO_BODY else encode_body(body)
     raw: RawHeaders = [] if headers is NO_HEADERS else encode_headers(headers)
@@ -239,6 +241,35 @@ def render(result: Any, method: str = "GET") -> tuple[int, RawHeaders, Any]:
     elif type(data) is bytes and status not in NO_BODY:
         raw.append((b"content-length", b"%d" % len(data)))
     return status, raw, b"" if method == "HEAD" and type(data) is bytes else data
+
+
+class RenderedHeaders(dict[str, str | list[str]]):
+    """The headers of a response that was rendered before it was asked for: a dict like any other."""
+
+    __slots__ = ("rendered",)
+    rendered: Rendered
+
+
+class Rendered:
+    """A response that is sent often, rendered once; one that a finisher changed is rendered as any other."""
+
+    __slots__ = ("body", "headers", "raw", "status")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.raw = render((status, headers, body))[1]
+
+    def response(self) -> tuple[int, dict[str, str | list[str]], bytes]:
+        """Return it as a triple with a dict of its own."""
+        headers = RenderedHeaders(self.headers)
+        headers.rendered = self
+        return self.status, headers, self.body
+
+    def is_still(self, status: object, headers: object, body: object) -> bool:
+        """Say whether a response is the one that was rendered."""
+        return body is self.body and status == self.status and headers == self.headers
 
 
 def _check_no_body(status: int, body: Any) -> tuple[bytes, bytes]:

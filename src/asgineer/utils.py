@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ._assets import make_asset_handler
+from ._assets import AssetHandler, make_asset_handler
 from ._compress import compress
 from ._cookies import make_cookie
+from ._files import send_file
 from ._redirect import redirect
 from ._response import encode_body, normalize_response
 
 __all__ = [
+    "AssetHandler",
     "compress",
     "guess_content_type_from_body",
     "make_asset_handler",
     "make_cookie",
     "normalize_response",
     "redirect",
+    "send_file",
     "sleep",
 ]
 

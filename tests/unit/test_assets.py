@@ -7,17 +7,25 @@ import gzip
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
+import brotli
 import pytest
+import zstandard
 
 from asgineer._assets import make_asset_handler
 from asgineer._http import HttpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from asgineer._assets import AssetHandler
     from asgineer._request import Message
 
+DECODERS: dict[str | None, Callable[[bytes], bytes]] = {
+    "br": brotli.decompress,
+    "gzip": gzip.decompress,
+    "zstd": zstandard.decompress,
+    None: bytes,
+}
 PROSE = "All work and no play. " * 100
 ASSETS: dict[str, str | bytes] = {
     "main.js": "console.log('hello')",
@@ -175,8 +183,8 @@ def test_cache_control(max_age: int) -> None:
 
 def test_all_headers_of_each_answer(assets: AssetHandler) -> None:
     common = {"etag", "cache-control", "content-type"}
-    assert set(ask(assets, path="main.js")[1]) == common
-    assert set(ask(assets, path="big.js")[1]) == common | {"vary"}
+    assert set(ask(assets, path="main.js")[1]) == common | {"accept-ranges"}
+    assert set(ask(assets, path="big.js")[1]) == common | {"accept-ranges", "vary"}
     assert set(ask(assets, path="big.js", accept_encoding="gzip")[1]) == common | {"vary", "content-encoding"}
     assert set(ask(assets, path="main.js", if_none_match="*")[1]) == {"etag", "cache-control"}
     assert set(ask(assets, path="big.js", if_none_match="*")[1]) == {"etag", "cache-control", "vary"}
@@ -200,13 +208,17 @@ def test_headers_are_fresh_each_time(assets: AssetHandler) -> None:
     ("accept", "encoding"),
     [
         ("gzip", "gzip"),
-        ("br, gzip;q=0.1", "gzip"),
-        ("*", "gzip"),
+        ("br, gzip;q=0.1", "br"),
+        ("br;q=0.1, gzip", "gzip"),
+        ("zstd", "zstd"),
+        ("*", "br"),
+        ("br;q=0, zstd;q=0, *", "gzip"),
         ("gzip;q=0", None),
         ("gzip;q=0.5, identity", None),
         ("identity;q=0", None),
         ("identity;q=0, gzip", "gzip"),
-        ("br", None),
+        ("deflate", None),
+        ("br;q=2", None),
         ("gzip;q=5", None),
         ("", None),
         ("x," * 10_000 + "gzip", "gzip"),
@@ -217,7 +229,7 @@ def test_encoding(assets: AssetHandler, accept: str, encoding: str | None) -> No
     assert status == 200
     assert headers.get("content-encoding") == encoding
     assert headers["vary"] == "Accept-Encoding"
-    assert (gzip.decompress(body) if encoding else body) == PROSE.encode()
+    assert DECODERS[encoding](body) == PROSE.encode()
 
 
 def test_encoding_unasked(assets: AssetHandler) -> None:
