@@ -9,8 +9,9 @@ What keeps holes from being silent:
 - A republished message names the one before it in its channel (`Nats-Last-Sequence`; 0 for the first,
   and again when age emptied the channel). While the connection holds, nothing is missing before a
   message whose predecessor we have had; `_Feed` turns that into `Entry.previous`.
-- A read begins *at* the position it is asked for. If the message there is retained, all later
-  ones are; else the state of the stream must show that none went (`_is_whole`), or it is told.
+- A read begins *at* the position it is asked for. If the message there is retained, all later ones are;
+  else something may be gone, and that is told. So that there always is such a message, whoever asks where an
+  empty channel ends leaves a marker in it, which nobody gets; every `ttl` once, while it is asked.
 - The epoch is the stream's token, and for a single server also which run of it: it may have lost what
   it had acknowledged with its power (`?durable=1` says that it doesn't). In a cluster a quorum holds it.
 - In a cluster any replica answers a Direct Get, and may lag: the leader is asked where the channel ends
@@ -35,7 +36,7 @@ from ..errors import ChannelError
 from ._canary import Canary
 from ._engine import MAX_PUBLISH, Entry, History
 from ._nats_link import STATUS, ApiError, Link, decode
-from ._nats_stream import Layout, Settings, escape, pack, seconds_of, unpack
+from ._nats_stream import MARKER, Layout, Settings, escape, pack, seconds_of, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 API = "$JS.API."
 ADVISORY = "$JS.EVENT.ADVISORY.STREAM."
 SEQUENCE, LAST, PENDING, STAMP = "Nats-Sequence", "Nats-Last-Sequence", "Nats-Num-Pending", "Nats-Time-Stamp"
-IN_USE, NO_STREAM = 10058, 10059  # JetStream's numbers of errors
+IN_USE, NO_STREAM, NOT_EMPTY = 10058, 10059, 10071  # JetStream's numbers of errors
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts to connect, before chance
 RETRY = 0.1  # seconds until a publish or a read that cannot have happened is tried again
 BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024  # of one Direct Get
@@ -57,15 +58,16 @@ BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024  # of one Direct Get
 class _Feed:
     """The live messages of one channel, over one connection."""
 
-    __slots__ = ("_channel", "_newest", "_session", "known", "subscription")
+    __slots__ = ("_channel", "_newest", "_seen", "_session", "_told", "subscription")
 
     subscription: Subscription
 
     def __init__(self, session: _Session, channel: str) -> None:
         self._session = session
         self._channel = channel
-        self._newest = 0
-        self.known = 0  # the bus has all up to here, as far as that is known
+        self._newest = 0  # that came over this connection
+        self._seen = 0  # nothing is missing up to here,
+        self._told = 0  # and this is the last of it that the bus has; 0: unknown
 
     def __call__(self, message: Msg) -> None:
         headers = message.headers or {}
@@ -77,18 +79,24 @@ class _Feed:
         if offset <= self._newest:
             self._session.link.fail("the log went back: the stream was made anew")
             return
-        # 0 is also what the first message has after age emptied the channel; what that had, we have got.
-        previous = self.known if before <= self.known < offset and self.known else before or None
         self._newest = offset
-        self.known = max(self.known, offset)
-        kind, data = unpack(message.data)
-        self._session.listener.message(
-            self._channel, self._session.epoch, Entry(offset, kind, data, previous)
-        )
+        if message.data == MARKER:
+            self._seen = max(self._seen, offset) if before <= self._seen and self._told else self._seen
+            return
+        # 0 is also what the first message has after age emptied the channel; what that had, we have got.
+        follows = before <= self._seen and 0 < self._told < offset
+        entry = Entry(offset, *unpack(message.data), self._told if follows else before or None)
+        self.note(offset)
+        self._session.listener.message(self._channel, self._session.epoch, entry)
+
+    def note(self, offset: int) -> None:
+        """Note that the bus has all up to `offset`."""
+        self._told = max(self._told, offset)
+        self._seen = max(self._seen, offset)
 
 
 class _Session:
-    """What holds as long as one connection does: the link, the stream as it was found, what is listened to."""
+    """What holds as long as one connection does: link, stream, what is listened to."""
 
     def __init__(self, link: Link, layout: Layout, epoch: str, listener: Listener) -> None:
         self.link = link
@@ -368,7 +376,7 @@ class NatsEngine:
             found = await log.read(after, limit, history, ttl)
         feed = session.feeds.get(channel)
         if found.complete and feed is not None:
-            feed.known = max(feed.known, found.last)
+            feed.note(found.last)
         return found
 
 
@@ -382,57 +390,40 @@ class _Reader:
         self._deadline = deadline
 
     async def find_end(self) -> int:
-        """Return where the channel ends: at its newest message, or, without one, where the stream does."""
-        newest = await self._newest()
-        if newest:
-            return newest
-        state = await self._state()  # first this: what comes later is found by the look that follows
-        return await self._newest() or int(state["last_seq"])
+        """Return the offset of the channel's newest message, that of a new marker if there is none."""
+        while True:
+            newest = await self._newest() or await self._mark()
+            if newest:
+                return newest
 
     async def read(self, after: int, limit: int, history: int, ttl: float) -> History:
         """Return the entries after `after`, and what is known about where the log begins."""
-        layout = self._session.layout
-        same = layout.history <= history  # else the run must be read to its end, to know what is too old
-        most = limit + 1 if same else None
-        run, ended = await self._run(after, most)
-        whole = bool(run) and offset_of(run[0]) == after
-        end = after if whole else 0
-        if not whole:
-            state = await self._state()
-            end = int(state["last_seq"])
-            whole = self._is_whole(after, state)
-            run, ended = await self._run(after, most)
-        kept = [message for message in run if offset_of(message) > after]
-        too_old = max(len(kept) - history, 0) if ended else 0
-        while too_old < len(kept) and self._session.is_older(kept[too_old], ttl):
+        # What is too old is only known from the end, where the stream may retain more than this channel does.
+        whole_run = after == 0 or self._session.layout.history > history
+        run, ended = await self._run(after, None if whole_run else limit + 1)
+        is_kept = bool(run) and offset_of(run[0]) == after
+        run = [message for message in run if offset_of(message) > after]
+        end = offset_of(run[-1]) if run and ended else after if is_kept and ended else await self.find_end()
+        messages = [message for message in run if message.data != MARKER]
+        too_old = max(len(messages) - history, 0) if ended else 0
+        while too_old < len(messages) and self._session.is_older(messages[too_old], ttl):
             too_old += 1
-        end = offset_of(kept[-1]) if kept else end
-        kept = kept[too_old:]
-        if not ended:
-            end = await self.find_end()
-        entries = _entries(kept[:limit], after if whole and not too_old else None)
-        first = _first(kept, after, end, whole=whole and not too_old)
-        return History(self._session.epoch, entries, first, end, ended and len(kept) <= limit)
+        messages = messages[too_old:]
+        is_whole = is_kept and not too_old
+        entries = _entries(messages[:limit], after if is_whole else None)
+        first = after + 1 if is_whole else max(entries[0].offset, after + 2) if entries else end + 1
+        return History(self._session.epoch, entries, first, end, ended and len(messages) <= limit)
 
-    def _is_whole(self, after: int, state: dict[str, Any]) -> bool:
-        """Say whether it is known that no message after `after`, which isn't retained itself, is gone.
-
-        Age and the bound in bytes take the oldest of the stream, the bound per channel the oldest of the
-        channel, and only when it is full.
-        """
-        if after >= int(state["last_seq"]):
-            return after == int(state["last_seq"])
-        count = int((state.get("subjects") or {}).get(self._subject, 0))
-        return int(state["first_seq"]) <= after + 1 and count < self._session.layout.history
-
-    async def _state(self) -> dict[str, Any]:
-        question = {"subjects_filter": self._subject}
-        found = await self._session.api("STREAM.INFO", question, _left(self._deadline))
-        if Layout(found["config"]).token != self._session.layout.token:
-            self._session.link.fail("the stream was made anew")
-            raise ChannelError("The stream was made anew")
-        state: dict[str, Any] = found["state"]
-        return state
+    async def _mark(self) -> int:
+        """Put a marker into the channel and return its offset; 0 if it isn't empty any more."""
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+        link, left = self._session.link, _left(self._deadline)
+        try:
+            return int(decode(await link.request(self._subject, MARKER, headers, left))["seq"])
+        except ApiError as error:
+            if error.number != NOT_EMPTY:
+                raise
+            return 0
 
     async def _newest(self) -> int:
         """Return the offset of the channel's newest message, 0 if there is none; the leader knows."""
@@ -494,13 +485,6 @@ def _entries(messages: Sequence[Msg], previous: int | None) -> list[Entry]:
         found.append(Entry(offset, *unpack(message.data), previous))
         previous = offset
     return found
-
-
-def _first(kept: Sequence[Msg], after: int, end: int, *, whole: bool) -> int:
-    """Return the offset from which on nothing is missing: `after + 1` if that is known, else a later one."""
-    if whole:
-        return after + 1
-    return max(offset_of(kept[0]), after + 2) if kept else end + 1
 
 
 def _on_advisory(link: Link, message: Msg) -> None:

@@ -9,7 +9,8 @@ The token is drawn when the stream is made, and stands in its subjects: whoever 
 a stream that is gone publishes to nobody, and reads nothing. NATS bounds messages and age per
 stream, not per subject: the stream has the largest `history` and `ttl` that were ever asked for, and
 is only ever enlarged, so that processes with other settings (during a deployment) share one log; a
-reader cuts what it reads to its own. No connection lives here.
+reader cuts what it reads to its own. It retains one message more than `history`, so that the position
+before the oldest of them can still be seen to be there. No connection lives here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = b"1"  # first byte of every message
+MARKER = b"1m"  # stands in a log that was empty, so that there is a position; nobody gets it
 KINDS = {b"1t": TEXT, b"1j": JSON, b"1b": BYTES}
 STREAM = "asgineer"
 DEFAULT_BYTES = 256 * 1024 * 1024  # of one stream, with all its channels; the oldest go first
@@ -107,7 +109,7 @@ def bounds(history: int, ttl: float) -> dict[str, int]:
     Keys (`Nats-Msg-Id`) are remembered for as long as messages are retained.
     """
     age = int(max(ttl, MIN_AGE) * SECOND)
-    return {"max_msgs_per_subject": history, "max_age": age, "duplicate_window": age}
+    return {"max_msgs_per_subject": history + 1, "max_age": age, "duplicate_window": age}
 
 
 class Layout:
@@ -116,8 +118,8 @@ class Layout:
     Attributes:
         config: the configuration as the server gave it.
         token: drawn when the stream was made.
-        history: messages per channel.
-        ttl: seconds.
+        history: how many messages per channel.
+        ttl: for how many seconds.
 
     Raises:
         ChannelError: it was not made by a bus.
@@ -136,7 +138,7 @@ class Layout:
             raise ChannelError(
                 f"NATS has a stream {name!r} that is no bus: choose another name with ?stream=, or delete it"
             )
-        self._most = max(int(config.get("max_msgs_per_subject", 0)), 0)
+        self._most = max(int(config.get("max_msgs_per_subject", 0)) - 1, 0)
         self._age = int(config.get("max_age", 0)) / SECOND
         self.history = self._most or inf  # an operator may have taken a bound away
         self.ttl = self._age or inf
@@ -156,9 +158,9 @@ class Layout:
     def enlarged(self, history: int, ttl: float) -> dict[str, Any]:
         """Return its configuration, changed so that it does; everything else stays."""
         wider = bounds(int(max(history, self._most)), max(ttl, self._age))
-        if self.history == inf:
+        if not self._most:
             wider["max_msgs_per_subject"] = -1
-        if self.ttl == inf:
+        if not self._age:
             wider["max_age"] = 0
         return {**self.config, **wider}
 
