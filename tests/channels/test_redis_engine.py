@@ -18,7 +18,7 @@ from .heard import Heard
 from .redis_server import PRESENT, RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from asgineer.channels._engine import History
 
@@ -310,8 +310,9 @@ def test_what_is_none_of_ours_is_told_and_ignored(server: RedisServer, payload: 
 def test_foreign_entries_in_a_log_have_a_kind_that_is_not_known(server: RedisServer) -> None:
     async def scene(room: Room) -> None:
         epoch, _ = await room.publish(b"1")
+        run_id = server.call("GET", "{asgineer:room}:end").split()[-1]
         server.call("XADD", "{asgineer:room}", "2-9999999999999", "what", "ever")
-        server.call("SET", "{asgineer:room}:end", f"{epoch[:8]} 2 0")
+        server.call("SET", "{asgineer:room}:end", f"{epoch} 2 0 {run_id}")
         await room.publish(b"3")
         found = await room.read(0)
         assert [(entry.offset, entry.kind) for entry in found.entries] == [(1, "b"), (2, ""), (3, "b")]
@@ -422,7 +423,7 @@ def test_full_memory_refuses_messages_and_is_read_all_the_same() -> None:
 def test_a_key_of_another_type_is_an_error_that_is_told(server: RedisServer) -> None:
     async def scene(room: Room) -> None:
         server.call("SET", "{asgineer:room}", "text")
-        server.call("SET", "{asgineer:room}:end", "epoch 1 0")
+        server.call("SET", "{asgineer:room}:end", "epoch 1 0 server")
         with pytest.raises(ChannelError, match=r"Redis at 127\.0\.0\.1:\d+ refused: .*WRONGTYPE"):
             await room.publish(b"x")
 
@@ -523,11 +524,11 @@ def test_a_cluster_has_all_of_a_channel_in_one_slot() -> None:
     port = free_port()  # the default is above 65535 for some
     with RedisServer(None, "--cluster-enabled", "yes", "--cluster-port", str(port)) as cluster:
         for name in names():
-            keys = [*_redis_scripts.keys_of(name), _redis_scripts.once_key(name, "}{")]
+            keys: list[str | bytes] = [*_redis_scripts.keys_of(name), _redis_scripts.once_key(name, "}{")]
             assert len({cluster.call("CLUSTER", "KEYSLOT", key) for key in keys}) == 1
 
 
-def names() -> Sequence[str]:
+def names() -> list[str]:
     return ["}", "{}", "a}b", "%7D", "%", "%25", "}:end", "{asgineer:x}"]
 
 

@@ -3,7 +3,7 @@
 Two connections (`_redis_wire`), one for commands and one that listens, under one supervisor. Whatever
 ends one of them is told at once by `lost`; then what is missing is connected anew, with a pause drawn by
 chance, and told by `back`. Both must lead to the same process of the server, one that takes writes: its
-`run_id` is a part of every epoch, so what a failover or a restart did to the log is told as a reset.
+`run_id` stands in every log, so what a failover or a restart did to it is told as a reset.
 A reply or a heartbeat (`_canary`) that doesn't come ends both connections, as a black hole has no errors.
 
 What is kept in Redis, and how, is said in `_redis_scripts`. A cluster's nodes are not followed: a URL
@@ -36,7 +36,6 @@ from ._redis_scripts import (
     once_key,
     parse_history,
     parse_live,
-    server_part,
 )
 from ._redis_url import read_info, read_url
 from ._redis_wire import TooLate, Wire, within
@@ -72,7 +71,7 @@ class RedisEngine:
         self._make, self._database, self._place = read_url(url)
         self._commands: Wire | None = None
         self._live: Wire | None = None
-        self._server = ""  # what its run_id adds to each epoch
+        self._server = ""  # the run_id of the process that both lead to
         self._own = b"asgineer:canary:" + secrets.token_hex(8).encode()
         self._names: dict[bytes, str] = {}  # of pub/sub's channels
         self._up = asyncio.Event()
@@ -110,30 +109,21 @@ class RedisEngine:
         if len(data) > MAX_MESSAGE:
             raise ChannelError(f"A message of {len(data)} bytes is too big: {MAX_MESSAGE} is the most")
         commands = await self._connected()
-        server = self._server
         keys: list[Word] = [*keys_of(channel), *([] if key is None else [once_key(channel, key)])]
-        words: list[Word] = [
-            _fresh_epoch(),
-            server,
-            live_channel(channel, self._database),
-            history,
-            _ms(ttl),
-            KEPT,
-        ]
-        place = await self._run(commands, PUBLISH, keys, [*words, kind, data])
+        words: list[Word] = [_fresh_epoch(), self._server, live_channel(channel, self._database)]
+        place = await self._run(commands, PUBLISH, keys, [*words, history, _ms(ttl), KEPT, kind, data])
         epoch, _, offset = place.decode().partition(" ")
-        return epoch + server, int(offset)
+        return epoch, int(offset)
 
     async def history(
         self, channel: str, after: int | None, limit: int, *, history: int, ttl: float
     ) -> History:
         """Return at most `limit` messages after `after`, 4 MiB and one message at most."""
         commands = await self._connected()
-        server = self._server
         start: Word = "" if after is None else min(after, MAX_COUNTED)
-        words: list[Word] = [_fresh_epoch(), _ms(ttl), KEPT, start, limit, MAX_READ]
+        words: list[Word] = [_fresh_epoch(), self._server, _ms(ttl), KEPT, start, limit, MAX_READ]
         reply = await self._run(commands, HISTORY, keys_of(channel), words)
-        return parse_history(reply, server)
+        return parse_history(reply)
 
     async def listen(self, channels: Sequence[str]) -> None:
         """Return once Redis confirmed each."""
@@ -282,7 +272,7 @@ class RedisEngine:
         self._up.set()
 
     async def _connect_one(self, told: Any) -> tuple[Wire, str]:
-        """Return a connection, and what the server's run_id adds to epochs."""
+        """Return a connection, and the run_id of the server."""
         wire = Wire(self._make(), self._ended, told)
         await wire.open()
         try:
@@ -290,7 +280,7 @@ class RedisEngine:
         except BaseException:
             wire.end(ChannelError("It is not used"))
             raise
-        return wire, server_part(run_id)
+        return wire, run_id
 
 
 _SHA = {script: hashlib.sha1(script.encode()).hexdigest() for script in (PUBLISH, HISTORY)}

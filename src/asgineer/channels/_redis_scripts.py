@@ -1,10 +1,15 @@
 """How a channel is kept in Redis: its keys, the two scripts that touch them, what goes over pub/sub. Pure.
 
 A channel has two keys, whose braces put them in one slot of a cluster: a stream with the messages, the id
-of each being `offset-milliseconds`, and a text that says where the log ends: `epoch offset due`. The text
+of each being `offset-milliseconds`, and a text, `epoch offset due server`, that says where the log ends. The text
 outlives the messages by a day, so that a channel that was silent for its `ttl` goes on counting and nobody
 is reset for nothing. What is there is always whole: a script runs alone and all its writes go to replicas
 together. A log whose text was evicted is thrown away, and another with another epoch begins.
+
+`server` is the process that wrote last. When it is another one than now, a replica took over that may have
+been behind, or a restart lost what was written last, and offsets that were given once are given again: so
+the epoch changes. It is stored, and not a part of the epoch, so that it also changes when a server comes
+to rule for the second time.
 
 What listeners get is `1 epoch offset kind data`; anything else is Malformed. That data is what its kind
 says is checked by the core; connections and time are `_redis`' matter.
@@ -12,7 +17,6 @@ says is checked by the core; connections and time are `_redis`' matter.
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 from ._engine import Entry, History
@@ -29,7 +33,6 @@ MAX_MESSAGE = (
 MAX_READ = 4 * 1024 * 1024  # bytes of one read of history; one message more than that at most
 KEPT = 24 * 60 * 60 * 1000  # milliseconds that the end of a log outlives its last message
 MAX_COUNTED = 2**53  # what Lua counts to without a mistake
-RUN_ID = 12  # hexadecimal digits of it that become a part of the epoch: 48 bits
 
 # Both scripts. Expired messages are taken off the front, a few at a time: nothing expires alone in a stream.
 _TRIM = """
@@ -54,8 +57,8 @@ local function trim(log, ttl)
 end
 """
 
-# KEYS: the log, its end, [what was published with this key]. ARGV: an epoch if there is none, the server's
-# part of the epoch, the pub/sub channel, history, ttl and KEPT in milliseconds, kind, data.
+# KEYS: the log, its end, [what was published with this key]. ARGV: an epoch if another is needed, the
+# server, the pub/sub channel, history, ttl and KEPT in milliseconds, kind, data. Returns `epoch offset`.
 # Without the flag allow-oom, Redis refuses it before it began: nothing is half done.
 PUBLISH = (
     "#!lua\n"
@@ -69,7 +72,9 @@ local ttl = tonumber(ARGV[5])
 local epoch, offset, due = ARGV[1], 0, 0
 local last = redis.call('GET', KEYS[2])
 if last then
-  epoch, offset, due = string.match(last, '^(%S+) (%d+) (%d+)$')
+  local server
+  epoch, offset, due, server = string.match(last, '^(%S+) (%d+) (%d+) (%S+)$')
+  if server ~= ARGV[2] then epoch = ARGV[1] end
 else
   redis.call('DEL', KEYS[1])
 end
@@ -81,37 +86,42 @@ if now >= tonumber(due) then
   local _, oldest = trim(KEYS[1], ttl)
   due = math.max((oldest or now) + ttl, now + math.floor(ttl / 10))
 end
-local ended = epoch .. ' ' .. offset .. ' ' .. string.format('%.0f', due)
+local ended = epoch .. ' ' .. offset .. ' ' .. string.format('%.0f', due) .. ' ' .. ARGV[2]
 redis.call('SET', KEYS[2], ended, 'PX', string.format('%.0f', ttl + ARGV[6]))
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-redis.call('PUBLISH', ARGV[3], '1 ' .. epoch .. ARGV[2] .. ' ' .. offset .. ' ' .. ARGV[7] .. ' ' .. ARGV[8])
+redis.call('PUBLISH', ARGV[3], '1 ' .. epoch .. ' ' .. offset .. ' ' .. ARGV[7] .. ' ' .. ARGV[8])
 local place = epoch .. ' ' .. offset
 if KEYS[3] then redis.call('SET', KEYS[3], place, 'PX', ARGV[5]) end
 return place
 """
 )
 
-# KEYS: the log, its end. ARGV: an epoch if there is none, ttl and KEPT in milliseconds, the offset after
-# which to read or '' for nothing, how many at most, how many bytes. Returns epoch, last, first, whether it
-# is all, the rows. It may run when memory is short: all it adds is the end of a log that is new.
+# KEYS: the log, its end. ARGV: an epoch if another is needed, the server, ttl and KEPT in milliseconds, the
+# offset after which to read or '' for nothing, how many at most, how many bytes. Returns epoch, last, first,
+# whether it is all, the rows. It may run when memory is short: all it adds is the end of a log that is new.
 HISTORY = (
     "#!lua flags=allow-oom\n"
     + _TRIM
     + """
 local last = redis.call('GET', KEYS[2])
-local kept = string.format('%.0f', ARGV[2] + ARGV[3])
+local kept = string.format('%.0f', ARGV[3] + ARGV[4])
+local epoch, offset, due, server
 if last then
-  redis.call('PEXPIRE', KEYS[2], kept, 'GT')
+  epoch, offset, due, server = string.match(last, '^(%S+) (%d+) (%d+) (%S+)$')
 else
   redis.call('DEL', KEYS[1])
-  last = ARGV[1] .. ' 0 0'
-  redis.call('SET', KEYS[2], last, 'PX', kept)
+  offset, due = '0', '0'
 end
-local epoch, offset = string.match(last, '^(%S+) (%d+)')
-local first = trim(KEYS[1], tonumber(ARGV[2])) or string.format('%.0f', offset + 1)
+if server == ARGV[2] then
+  redis.call('PEXPIRE', KEYS[2], kept, 'GT')
+else
+  epoch = ARGV[1]
+  redis.call('SET', KEYS[2], epoch .. ' ' .. offset .. ' ' .. due .. ' ' .. ARGV[2], 'PX', kept)
+end
+local first = trim(KEYS[1], tonumber(ARGV[3])) or string.format('%.0f', offset + 1)
 local rows, all, size = {}, 1, 0
-local limit, most = tonumber(ARGV[5]), tonumber(ARGV[6])
-local from = ARGV[4] ~= '' and string.format('%.0f', ARGV[4] + 1)
+local limit, most = tonumber(ARGV[6]), tonumber(ARGV[7])
+local from = ARGV[5] ~= '' and string.format('%.0f', ARGV[5] + 1)
 while from do
   local found = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 32)
   from = nil
@@ -151,15 +161,6 @@ def live_channel(channel: str, database: int) -> bytes:
     return f"asgineer:{database}:{channel}".encode()
 
 
-def server_part(run_id: str) -> str:
-    """Return the part of the epoch that tells this process of the server from any other.
-
-    A replica that was behind, or a server that lost what it wrote last, goes on with offsets that meant
-    other messages.
-    """
-    return base64.urlsafe_b64encode(bytes.fromhex(run_id[:RUN_ID])).decode()
-
-
 def parse_live(payload: bytes) -> tuple[str, Entry]:
     """Return epoch and message of what came over pub/sub.
 
@@ -175,7 +176,7 @@ def parse_live(payload: bytes) -> tuple[str, Entry]:
     return epoch.decode(), Entry(int(offset), kind.decode("ascii", "replace"), data)
 
 
-def parse_history(reply: tuple[bytes, bytes, bytes, int, list[Row]], server: str) -> History:
+def parse_history(reply: tuple[bytes, bytes, bytes, int, list[Row]]) -> History:
     """Return what HISTORY replied; an entry that isn't ours has a kind that isn't known."""
     epoch, last, first, complete, rows = reply
     entries = []
@@ -183,4 +184,4 @@ def parse_history(reply: tuple[bytes, bytes, bytes, int, list[Row]], server: str
         found = dict(zip(fields[::2], fields[1::2], strict=True))
         kind = found.get(b"k", b"").decode("ascii", "replace")
         entries.append(Entry(int(name.partition(b"-")[0]), kind, found.get(b"d", b"")))
-    return History(epoch.decode() + server, entries, int(first), int(last), bool(complete))
+    return History(epoch.decode(), entries, int(first), int(last), bool(complete))
