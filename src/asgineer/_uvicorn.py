@@ -1,13 +1,9 @@
 """The HTTP/1.1 protocol that `run(http="asgineer")` gives uvicorn: docs/design.md, D8.
 
 uvicorn keeps what a server is beside its protocol: sockets, TLS, signals, the lifespan, workers,
-websockets. Here is what happens on one connection: `Connection` has the bytes (httptools parses
-them, `_h1` checks what it parsed), `Exchange` is one request and its response as an ASGI app sees
-it, and `Ticker` ends, once a second, what takes too long, so that no connection needs a timer.
-
-It serves any ASGI app. `Exchange` is also the `send` that the app gets; its `respond` takes a whole
-response in one call, without messages, and writes it at once. Our apps look for it on the type of
-`send`, so that it is never found through a middleware. Nothing here knows what apps are made of.
+websockets. Here is what comes in on one connection, and in which order it is answered: httptools
+parses, `_h1` checks what it parsed, `_exchange` is one request with its response, and `_deadlines`
+ends what takes too long. It serves any ASGI app; nothing here knows what an app is made of.
 """
 
 from __future__ import annotations
@@ -16,34 +12,20 @@ import asyncio
 import contextvars
 import logging
 import urllib.parse
-import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import service_unavailable
-from uvicorn.protocols.utils import (
-    ClientDisconnected,
-    get_client_addr,
-    get_local_addr,
-    get_path_with_query_string,
-    get_remote_addr,
-    is_ssl,
-)
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
-from . import _clock, _shutdown
+from . import _shutdown
+from ._deadlines import NEVER, deadlines_of
+from ._exchange import NEW, PIECE, Exchange, access_logger, wake
 from ._h1 import (
-    CHUNKED,
-    CLOSE_FIELD,
     FOREIGN_METHODS,
-    LAST_CHUNK,
-    LENGTH,
-    MANAGED_FIELDS,
     MAX_HEADERS_SIZE,
     MAX_TARGET,
-    NO_BODY,
-    STATUS_LINES,
-    Head,
     Refused,
     check_fields,
     check_handshake,
@@ -55,108 +37,22 @@ from ._h1 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
     from uvicorn import Config
     from uvicorn.server import ServerState
 
     from ._h1 import Fields
 
-    Message = MutableMapping[str, Any]
-
-# Seconds. A tick is one second, so each can be up to two longer.
-HEAD_TIMEOUT = 10  # from the first byte of a head to its end, as Go's examples and Apache have it
-BODY_TIMEOUT = 30  # without a byte of the body, while the app waits for it
-WRITE_TIMEOUT = 30  # in which the client takes not one byte of what was written
+# Seconds; each can be up to two longer, see _deadlines.
+HEAD_TIMEOUT = 10  # from the first byte of a head to its end, as Apache has it or twice that
+BODY_TIMEOUT = 30  # without a byte of the body, while the app waits for it: as Limits.body_idle
 LINGER_TIMEOUT = 5  # for a client to stop sending, after its last response: as nginx's lingering_timeout
 LINGER_LIMIT = 30  # for the same, when it goes on sending: as nginx's lingering_time
-TICK = 1.0
 
-PIECE = 65_536  # bytes: parsed at once, buffered of a body, and kept of requests that come too early
 MAX_OVERHEAD = PIECE + MAX_TARGET + MAX_HEADERS_SIZE + 1024  # bytes of one head; or in a row without body
-NEVER = float("inf")
 
-NEW, STARTED, ENDED = "new", "started", "ended"  # a response
 IDLE, HEAD, BODY, LINGER = "idle", "head", "body", "linger"  # what a connection waits for
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 logger = logging.getLogger("uvicorn.error")
-access_logger = logging.getLogger("uvicorn.access")
-
-
-class Ticker:
-    """The time-outs of all connections of one event loop, and what they share.
-
-    Attributes:
-        now: the time of the last tick, in seconds of the clock.
-    """
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.connections: set[Connection] = set()
-        self.slow: dict[Connection, tuple[int, float]] = {}  # bytes it has still to take, since when
-        self._timer: Any = None
-        self._defaults: Fields | None = None
-        self._openings: dict[int, bytes] = {}
-
-    def add(self, connection: Connection) -> None:
-        self.connections.add(connection)
-        if self._timer is None:
-            self._wind_up()
-
-    def discard(self, connection: Connection) -> None:
-        self.connections.discard(connection)
-        self.slow.pop(connection, None)
-
-    def watch(self, connection: Connection) -> None:
-        """Abort the connection when it takes no byte for WRITE_TIMEOUT."""
-        self.slow[connection] = (connection.transport.get_write_buffer_size(), self.now)
-
-    def opening(self, status: int, defaults: Fields) -> bytes:
-        """Return the status line and the fields that the server adds, which it makes anew each second."""
-        if self._defaults is not defaults:
-            self._defaults = defaults
-            self._openings = {}
-        found = self._openings.get(status)
-        if found is None:
-            found = self._openings[status] = STATUS_LINES[status] + encode_fields(defaults)
-        return found
-
-    def _wind_up(self) -> None:
-        self.now = _clock.clock.time()
-        self._timer = _clock.clock.call_later(TICK, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        if not self.connections:
-            return
-        self._wind_up()
-        now = self.now
-        for connection in [each for each in self.connections if each.deadline < now]:
-            connection.expire()
-        for connection, (size, since) in list(self.slow.items()):
-            left = connection.transport.get_write_buffer_size()
-            if left != size:
-                self.slow[connection] = (left, now)
-            elif now - since > WRITE_TIMEOUT + TICK:
-                connection.transport.abort()
-
-
-_tickers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Ticker] = weakref.WeakKeyDictionary()
-
-
-def _ticker_of(loop: asyncio.AbstractEventLoop) -> Ticker:
-    found = _tickers.get(loop)
-    if found is None:
-        found = _tickers[loop] = Ticker()
-    return found
-
-
-def _wake(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-    waiters.clear()
 
 
 class Connection(asyncio.Protocol):
@@ -179,7 +75,8 @@ class Connection(asyncio.Protocol):
         self.server_state = server_state
         self.app_state = app_state
         self.loop = _loop or asyncio.get_event_loop()
-        self.ticker = _ticker_of(self.loop)
+        self.deadlines = deadlines_of(self.loop)
+        self.openings = self.deadlines.openings
         self.root_path = config.root_path
         self.raw_root_path = config.root_path.encode("ascii")
         self.log_access = access_logger.hasHandlers()
@@ -213,7 +110,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream it is
         self.transport = transport
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # of another class than uvicorn's
-        self.ticker.add(self)
+        self.deadlines.add(self)
         self.server = get_local_addr(self.transport)
         self.client = get_remote_addr(self.transport)
         self.scheme = "https" if is_ssl(self.transport) else "http"
@@ -223,7 +120,7 @@ class Connection(asyncio.Protocol):
         self._leave()
         self.closing = self.deaf = True
         self.write_paused = False
-        _wake(self.writers)
+        wake(self.writers)
         self._tell_apps()
 
     def eof_received(self) -> None:
@@ -233,7 +130,7 @@ class Connection(asyncio.Protocol):
     def _leave(self) -> None:
         """Be no connection of the server's any more."""
         self.server_state.connections.discard(self)
-        self.ticker.discard(self)
+        self.deadlines.discard(self)
         self.deadline = NEVER
         self.parser = None  # it holds our methods: a cycle
 
@@ -246,13 +143,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.write_paused = True
-        self.ticker.watch(self)
+        self.deadlines.watch(self)
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        _wake(self.writers)
+        wake(self.writers)
         if not self.closing:
-            self.ticker.slow.pop(self, None)
+            self.deadlines.unwatch(self)
             if self.cycle is None:
                 self._go_on()
 
@@ -288,7 +185,11 @@ class Connection(asyncio.Protocol):
     def wait_for(self, what: str, seconds: float) -> None:
         """Let `expire` be called after `seconds`, unless the deadline is moved."""
         self.waits_for = what
-        self.deadline = self.ticker.now + seconds + TICK  # `now` is up to a tick old
+        self.deadline = self.deadlines.after(seconds)
+
+    def wait_for_body(self) -> None:
+        """The app waits for a piece of the body."""
+        self.wait_for(BODY, BODY_TIMEOUT)
 
     def expire(self) -> None:
         """What was waited for did not come."""
@@ -305,7 +206,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.deaf:
             if self.waits_for is LINGER:
-                self.deadline = min(self.ticker.now + LINGER_TIMEOUT + TICK, self.linger_end)
+                self.deadline = min(self.deadlines.after(LINGER_TIMEOUT), self.linger_end)
         elif self.cycle is not None and self.incoming is None:
             self._keep(data)
         elif len(data) > PIECE and self.incoming is None:
@@ -542,7 +443,7 @@ class Connection(asyncio.Protocol):
             self._hand_over()
         else:
             self.waits_for = IDLE
-            self.deadline = self.ticker.now + self.config.timeout_keep_alive + TICK
+            self.deadline = self.deadlines.after(self.config.timeout_keep_alive)
 
     def _go_on(self) -> None:
         """Nothing is with the app: do what comes next."""
@@ -585,11 +486,11 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         if self.transport.get_write_buffer_size():
-            self.ticker.watch(self)
+            self.deadlines.watch(self)
         if sends and not self.stopping and self.transport.can_write_eof():
             self.transport.write_eof()
             self.resume_reading()
-            self.linger_end = self.ticker.now + LINGER_LIMIT
+            self.linger_end = self.deadlines.after(LINGER_LIMIT)
             self.wait_for(LINGER, LINGER_TIMEOUT)
         else:
             self.deadline = NEVER
@@ -602,283 +503,3 @@ def _head_of_body(fields: dict[bytes, bytes]) -> bytes:
         return b""
     framing = [field for field in fields.items() if field[0] in (b"content-length", b"transfer-encoding")]
     return b"POST / HTTP/1.1\r\n" + encode_fields(framing) + b"\r\n"
-
-
-class Exchange:
-    """One request and its response. It is the `send` of the app, and `receive` is a method of it."""
-
-    expects = False  # the client waits for "100 Continue" before it sends the body
-    gone = False  # the client is
-    more = True  # body to come
-    told = False  # the app has got the end of the body
-    pieces: list[bytes] | None = None  # of the body, for the app to receive
-    size = 0  # bytes of them
-    waiters: list[asyncio.Future[None]] | None = None  # calls of receive
-    stage = NEW
-    framing = CHUNKED
-    left = 0  # bytes that content-length has still to come
-    task: asyncio.Task[None]
-
-    def __init__(self, connection: Connection, scope: dict[str, Any], keep_alive: bool) -> None:
-        self.connection = connection
-        self.scope = scope
-        self.keep_alive = keep_alive
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The transport of the connection; `_abort` looks for it."""
-        return self.connection.transport
-
-    # From the connection
-
-    def take(self, body: bytes) -> None:
-        """Keep a piece of the body until the app receives it."""
-        if self.stage is ENDED or self.gone:
-            return
-        if self.pieces is None:
-            self.pieces = []
-        self.pieces.append(body)
-        self.size += len(body)
-        if self.size > PIECE:
-            self.connection.pause_reading()
-        if self.waiters:
-            _wake(self.waiters)
-
-    def complete(self) -> None:
-        """The request has come to its end."""
-        self.more = False
-        if self.waiters:
-            _wake(self.waiters)
-
-    def leave(self) -> None:
-        """The client is gone."""
-        self.gone = True
-        self.pieces = None
-        if self.waiters:
-            _wake(self.waiters)
-
-    # The app
-
-    async def run(self, app: Any) -> None:
-        """Call the app, and answer for it where it does not."""
-        try:
-            result = await app(self.scope, self.receive, self)
-            if result is not None:
-                raise RuntimeError(f"ASGI callable should return None, but returned {result!r:.100}")
-            if self.stage is not ENDED and not self.gone:
-                verb = "starting" if self.stage is NEW else "completing"
-                raise RuntimeError(f"ASGI callable returned without {verb} response")
-        except BaseException as error:
-            self._fail(error)
-        finally:
-            self.connection.server_state.tasks.discard(self.task)
-
-    def _fail(self, error: BaseException) -> None:
-        if self.gone and _is_of_disconnect(error):
-            return
-        if not isinstance(error, asyncio.CancelledError):
-            logger.error("Exception in ASGI application\n", exc_info=error)
-        if self.gone or self.stage is ENDED:
-            return
-        if self.stage is STARTED:
-            self.leave()
-            self.connection.transport.abort()  # a body that breaks off is to be seen to
-            return
-        stops = isinstance(error, asyncio.CancelledError)
-        status, text = (503, "Service Unavailable") if stops else (500, "Internal Server Error")
-        connection = self.connection
-        data = whole_response(status, text, connection.server_state.default_headers)
-        if self.scope["method"] == "HEAD":
-            data = data[: data.index(b"\r\n\r\n") + 4]
-        self._begin(status)
-        connection.transport.write(data)
-        self.keep_alive = False
-        self._end()
-
-    async def receive(self) -> Message:
-        """Return the next piece of the body, or that the client left, as soon as it did."""
-        if self.expects:
-            self.expects = False
-            if self.more and not self.pieces and self.stage is NEW and not self.gone:
-                self.connection.transport.write(CONTINUE)
-        while not self.gone and self.stage is not ENDED:
-            pieces = self.pieces
-            if pieces or not (self.more or self.told):
-                self.pieces = None
-                self.size = 0
-                self.told = not self.more
-                body = b"" if not pieces else pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                return {"type": "http.request", "body": body, "more_body": self.more}
-            await self._wait()
-        return {"type": "http.disconnect"}
-
-    async def _wait(self) -> None:
-        connection = self.connection
-        waiter = connection.loop.create_future()
-        if self.waiters is None:
-            self.waiters = []
-        self.waiters.append(waiter)
-        if self.more:
-            connection.resume_reading()
-            if self.stage is NEW:
-                connection.wait_for(BODY, BODY_TIMEOUT)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter in self.waiters:
-                self.waiters.remove(waiter)
-            raise
-        finally:
-            if connection.cycle is self and connection.waits_for is BODY:
-                connection.deadline = NEVER
-
-    async def __call__(self, message: Message) -> None:
-        """Send one message. Waits while the client is slow to take it.
-
-        Raises:
-            ClientDisconnected: an OSError, as ASGI 2.4 asks for: the client is gone.
-            RuntimeError: a message that can't come now, or what HTTP does not allow.
-        """
-        if self.gone:
-            raise ClientDisconnected
-        kind = message["type"]
-        if self.stage is STARTED and kind == "http.response.body":
-            self._write_body(message.get("body", b""), message.get("more_body", False))
-        elif self.stage is NEW and kind == "http.response.start":
-            self._write_head(message["status"], message.get("headers") or [])
-        else:
-            raise RuntimeError(f"Unexpected ASGI message {kind!r:.100}: the response is {self.stage}")
-        if self.connection.write_paused and self.stage is STARTED:
-            await self.connection.wait_until_writable()
-            if self.gone:
-                raise ClientDisconnected
-
-    def respond(self, status: int, headers: Fields, body: bytes) -> None:
-        """Send a whole response, in one write. It doesn't wait: the next request does.
-
-        Args:
-            status: from 200 to 599.
-            headers: checked, with names in lower case, and the content-length that the body has.
-            body: b"" for a response without one.
-
-        Raises:
-            ClientDisconnected: the client is gone.
-            RuntimeError: there is a response already.
-        """
-        if self.gone:
-            raise ClientDisconnected
-        if self.stage is not NEW:
-            raise RuntimeError(f"The response is {self.stage}")
-        connection = self.connection
-        parts = [connection.ticker.opening(status, connection.server_state.default_headers)]
-        for name, value in headers:
-            if name in MANAGED_FIELDS:
-                self._write_head(status, headers)
-                return self._write_body(body, False)
-            parts += (name, b": ", value, b"\r\n")
-        self._begin(status)
-        if not self.keep_alive:
-            parts.append(CLOSE_FIELD)
-        parts.append(b"\r\n")
-        if self.scope["method"] != "HEAD":
-            parts.append(body)
-        connection.transport.write(b"".join(parts))
-        self._end()
-
-    def _write_head(self, status: int, headers: Any) -> None:
-        connection = self.connection
-        fields = [(bytes(name), bytes(value)) for name, value in headers]
-        head = Head(
-            status,
-            fields,
-            connection.server_state.default_headers,
-            method=self.scope["method"],
-            version=self.scope["http_version"],
-            keep_alive=self.keep_alive and not (self.expects and self.more),
-        )
-        self._begin(status)
-        self.framing = head.framing
-        self.left = head.length
-        self.keep_alive = head.keep_alive
-        self.stage = STARTED
-        connection.transport.write(head.data)
-
-    def _begin(self, status: int) -> None:
-        """Do what is due before the first byte of a response."""
-        connection = self.connection
-        if self.more:
-            connection.deadline = NEVER  # the app waits for the body no more
-            if self.expects:
-                self.keep_alive = False  # who knows whether the body will come
-        if connection.log_access:
-            self._log_access(status)
-
-    def _log_access(self, status: int) -> None:
-        scope: Any = self.scope
-        access_logger.info(
-            '%s - "%s %s HTTP/%s" %d',
-            get_client_addr(scope),
-            scope["method"],
-            get_path_with_query_string(scope),
-            scope["http_version"],
-            status,
-        )
-
-    def _write_body(self, body: bytes, more: bool) -> None:
-        framing = self.framing
-        transport = self.connection.transport
-        if framing is CHUNKED:
-            if body:
-                _write_chunk(transport, body)
-            if not more:
-                transport.write(LAST_CHUNK)
-        elif framing is not NO_BODY:
-            if framing is LENGTH:
-                self._count(len(body), more)
-            if body:
-                transport.write(body)
-        if not more:
-            self._end()
-
-    def _count(self, size: int, more: bool) -> None:
-        """Hold the body to the content-length."""
-        self.left -= size
-        if self.left < 0:
-            raise RuntimeError("Response content longer than Content-Length")
-        if self.left and not more:
-            raise RuntimeError("Response content shorter than Content-Length")
-
-    def _end(self) -> None:
-        self.stage = ENDED
-        self.pieces = None
-        if self.waiters:
-            _wake(self.waiters)
-        self.connection.finish(self)
-
-
-def _is_of_disconnect(error: BaseException | None) -> bool:
-    """Say whether an error came of a `send` that found the client gone, whatever was made of it since."""
-    while error is not None:
-        if isinstance(error, (ClientDisconnected, asyncio.CancelledError)):
-            return True
-        if isinstance(error, BaseExceptionGroup):
-            return all(_is_of_disconnect(each) for each in error.exceptions)
-        error = error.__cause__ or error.__context__
-    return False
-
-
-MAX_SHARED = 16_384  # bytes of a chunk that is kept for the next client
-_last_chunk: list[bytes] = [b"", b""]
-
-
-def _write_chunk(transport: asyncio.Transport, body: bytes) -> None:
-    """Write a chunk: for a broadcast, which sends one object to many clients, it is made once."""
-    if body is _last_chunk[0]:
-        transport.write(_last_chunk[1])
-    elif len(body) > MAX_SHARED:
-        transport.writelines((b"%x\r\n" % len(body), body, b"\r\n"))
-    else:
-        chunk = b"%x\r\n%b\r\n" % (len(body), body)
-        if type(body) is bytes:  # what could change is not kept
-            _last_chunk[:] = body, chunk
-        transport.write(chunk)

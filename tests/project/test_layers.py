@@ -21,7 +21,9 @@ PACKAGE = ROOT / "src" / "asgineer"
 
 # Kept apart by more than their place (docs/design.md says why).
 ONLY = {
-    "_uvicorn": {"_h1", "_clock", "_shutdown"},
+    "_uvicorn": {"_h1", "_deadlines", "_exchange", "_shutdown"},
+    "_exchange": {"_h1", "_deadlines"},
+    "_deadlines": {"_h1", "_clock"},
     "_h1": {"_limits"},
     "channels": {
         "errors",
