@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,3 +62,46 @@ def test_todo_is_a_list_for_each_user(run_example: RunExample, new_page: NewPage
     expect(page.locator("small")).to_have_text("Name and password don't belong together")
     enter(page, "ann", "correct horse", "Log in")
     expect(page.locator(".flash")).to_have_text("Welcome, ann")
+
+
+def test_dashboard_shows_what_the_server_does(run_example: RunExample, new_page: NewPage) -> None:
+    example = run_example("dashboard")
+    page, other = new_page(example.url), new_page(example.url)
+    for shown in (page, other):
+        expect(shown.locator("#state")).to_have_text("live")
+        expect(shown.locator("#process")).to_have_text(str(example.process.pid))
+    expect(page.locator("#open_streams b")).to_have_text("2")
+    expect(page.locator("#subscribers b")).to_have_text("2")
+    other.close()
+    expect(page.locator("#open_streams b")).to_have_text("1")
+    expect(page.locator("#disconnects b")).to_have_text("1")
+    page.request.get(example.url + "/work")
+    expect(page.locator("#rate b")).not_to_have_text("0")
+    again = new_page(example.url)  # gets the minute before at once
+    expect(again.locator("#rate polyline")).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){2}"))
+
+    assert example.stop() == 0
+    expect(page.locator("#state")).to_have_text("reconnecting …")
+    example.start()
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#process")).to_have_text(str(example.process.pid))
+
+
+def test_upload_shows_how_far_it_is(run_example: RunExample, new_page: NewPage) -> None:
+    page = new_page(run_example("upload").url)
+    content = bytes(3_000_000)
+    page.locator("input").set_input_files(
+        [
+            {"name": "zeros.bin", "mimeType": "application/octet-stream", "buffer": content},
+            {"name": "<b>.txt", "mimeType": "text/plain", "buffer": b"hello"},
+        ]
+    )
+    press(page, "Send")
+    expect(page.locator("output")).to_have_text("done")
+    expect(page.locator("progress")).to_have_js_property("value", 1)
+    expect(page.locator("li")).to_have_text(
+        [
+            f"zeros.bin: 3000000 bytes, SHA-256 {sha256(content).hexdigest()}",
+            f"<b>.txt: 5 bytes, SHA-256 {sha256(b'hello').hexdigest()}",
+        ]
+    )
