@@ -39,16 +39,17 @@ class NatsServer:
     Args:
         config: lines of its configuration, besides port and store.
         name: its name; in a cluster it must have one.
+        jetstream: with it; without, it can't be an engine.
     """
 
-    def __init__(self, config: str = "", name: str = "") -> None:
+    def __init__(self, config: str = "", name: str = "", *, jetstream: bool = True) -> None:
         assert BINARY is not None, "nats-server isn't installed"
         self._binary = BINARY
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="asgineer-nats-"))
         self._config = self._folder / "nats.conf"
         named = f"server_name: {name}\n" if name else ""
-        store = f'jetstream {{ store_dir: "{self._folder}/store" }}\n'
+        store = f'jetstream {{ store_dir: "{self._folder}/store" }}\n' if jetstream else ""
         self._config.write_text(f'{named}listen: "{HOST}:{self.port}"\n{store}{config}\n')
         self._process: ServerProcess | None = None
 

@@ -100,10 +100,17 @@ class Link:
             await self._begin(tls=url.startswith("tls:"))
         except Exception as error:
             await self.end()
-            raise ChannelError(self._why or str(error) or type(error).__name__) from error
+            raise ChannelError(self._explain(error)) from error
         except BaseException:
             await self.end()
             raise
+
+    def _explain(self, error: Exception) -> str:
+        text = self._why or str(error) or type(error).__name__
+        # The server says why, and closes; but what we had sent makes that a reset, which is quicker.
+        if isinstance(error, (OSError, EOFError)) and self._client._server_info.get("auth_required"):
+            return f"{text}: user and password?"
+        return text
 
     async def _begin(self, *, tls: bool) -> None:
         info = self._client._server_info  # the only place that has the id
