@@ -12,6 +12,8 @@ from playwright.sync_api import Page, expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from playwright.sync_api import FilePayload
+
     from tests.examples.conftest import Example
 
     RunExample = Callable[[str], Example]
@@ -90,12 +92,11 @@ def test_dashboard_shows_what_the_server_does(run_example: RunExample, new_page:
 def test_upload_shows_how_far_it_is(run_example: RunExample, new_page: NewPage) -> None:
     page = new_page(run_example("upload").url)
     content = bytes(3_000_000)
-    page.locator("input").set_input_files(
-        [
-            {"name": "zeros.bin", "mimeType": "application/octet-stream", "buffer": content},
-            {"name": "<b>.txt", "mimeType": "text/plain", "buffer": b"hello"},
-        ]
-    )
+    files: list[FilePayload] = [
+        {"name": "zeros.bin", "mimeType": "application/octet-stream", "buffer": content},
+        {"name": "<b>.txt", "mimeType": "text/plain", "buffer": b"hello"},
+    ]
+    page.locator("input").set_input_files(files)
     press(page, "Send")
     expect(page.locator("output")).to_have_text("done")
     expect(page.locator("progress")).to_have_js_property("value", 1)
