@@ -310,8 +310,8 @@ class HttpRequest(ConnectedRequest):
         Raises:
             UsageError: before `accept`, or after the end.
             TypeError: `data` is neither bytes nor str.
-            ValueError: more bytes than the content-length that was given, or a body where
-                the status (204, 304) has none.
+            ValueError: more bytes than the content-length that was given, or at the end fewer; or a
+                body where the status (204, 304) has none.
             DisconnectedError: the client left, or took nothing for `Limits.send` seconds (30).
         """
         if self._response_stage is not ACCEPTED:
@@ -346,6 +346,7 @@ class HttpRequest(ConnectedRequest):
         elif data:
             self._count(len(data))
         if not more:
+            self._check_length()  # before the server is told that this was all
             self._response_stage = ENDED
         await self._transmit({"type": "http.response.body", "body": data, "more_body": more})
 
@@ -362,15 +363,14 @@ class HttpRequest(ConnectedRequest):
         Raises:
             ValueError: it has fewer bytes than its head promised.
         """
-        if self._is_cut_short():
-            raise ValueError(f"The response body ended before its content-length, {self._content_length}")
         if self._response_stage is ACCEPTED:
             await self._send_chunk(b"", False)
 
-    def _is_cut_short(self) -> bool:
-        """Say whether the response ended with fewer bytes than its head promised."""
+    def _check_length(self) -> None:
+        """Raise ValueError if the response would end with fewer bytes than its head promised."""
         promised = self._content_length
-        return promised is not None and self._bytes_sent < promised and self._has_body()
+        if promised is not None and self._bytes_sent < promised and self._has_body():
+            raise ValueError(f"The response body ended before its content-length, {promised}")
 
     def _has_body(self) -> bool:
         return self.method != "HEAD" and self._status not in NO_BODY

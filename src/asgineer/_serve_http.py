@@ -105,7 +105,7 @@ async def fail(request: HttpRequest, error: BaseException) -> str:
         raise error
     log_failure(request, error, request._doing)
     request._response_stage = ENDED
-    if (stage is ACCEPTED or request._is_cut_short()) and not abort(request._send):
+    if stage is ACCEPTED and not abort(request._send):
         raise ResponseAborted from None  # the log has told the story
     return "error"
 
