@@ -68,16 +68,18 @@ class Connection(ABC):
         """Whether something went wrong in the app, until now."""
         return bool(self.violation or self.error or self.scope["extensions"].get(ERRORS))
 
-    def failure(self, raised_too: bool = True) -> BaseException | None:
+    def failure(
+        self, kinds: type[BaseException] | tuple[type[BaseException], ...] = BaseException
+    ) -> BaseException | None:
         """Return what went wrong in the app; None the next time that this is asked.
 
         Args:
-            raised_too: also what the handler raised, not only what no server would take.
+            kinds: what the handler raised counts if it is one of these; what no server would take, always.
         """
         failure: BaseException | None = self.violation
-        if failure is None and raised_too:
-            told = self.scope["extensions"].get(ERRORS)
-            failure = told[0] if told else self.error
+        if failure is None:
+            raised = self.scope["extensions"].get(ERRORS) or [self.error]
+            failure = next((error for error in raised if isinstance(error, kinds)), None)
         if failure is None or self._told:
             return None
         self._told = True

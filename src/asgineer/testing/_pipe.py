@@ -54,13 +54,16 @@ class Pipe(Generic[T]):
 
     async def put(self, piece: T, size: int) -> None:
         """Add `piece`, then wait until less than the window is unread (as a socket's drain does)."""
-        if self.abandoned:
-            return
-        self._pieces.append((piece, size))
-        self._unread += size
-        self._signal.notify()
+        self.push(piece, size)
         while self._unread > self._window and not self.abandoned:
             await self._signal.wait()
+
+    def push(self, piece: T, size: int) -> None:
+        """Add `piece`; the caller knows that it need not wait."""
+        if not self.abandoned:
+            self._pieces.append((piece, size))
+            self._unread += size
+            self._signal.notify()
 
     async def ready(self) -> bool:
         """Wait for a piece; False when the pipe ended well and none is left."""

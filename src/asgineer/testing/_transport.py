@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ._exchange import HttpExchange
     from ._inprocess import InProcessServer
     from ._loopthread import LoopThread
+    from ._wire import RaiseErrors
 
 T = TypeVar("T")
 
@@ -45,12 +46,14 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
 
     Args:
         server: plays the server's part.
-        raise_errors: raise what the handler raised, in the place of its 500.
+        raise_errors: raise what the handler raised, in the place of its 500; or such errors alone.
     """
 
-    def __init__(self, server: InProcessServer, raise_errors: bool) -> None:
+    def __init__(self, server: InProcessServer, raise_errors: RaiseErrors) -> None:
         self._server = server
-        self._raise_errors = raise_errors
+        if isinstance(raise_errors, bool):
+            raise_errors = BaseException if raise_errors else ()
+        self._raised_kinds = raise_errors
         self._open: set[Connection] = set()
 
     async def __aenter__(self) -> Self:
@@ -141,7 +144,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
 
     def check(self, connection: Connection) -> None:
         """Raise, once, what the handler raised, or what the app did that no server would take."""
-        failure = connection.failure(self._raise_errors)
+        failure = connection.failure(self._raised_kinds)
         if failure is not None and not isinstance(failure, (ClientLeft, ResponseAborted)):
             raise failure
 

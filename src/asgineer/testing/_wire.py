@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
     HeaderItems = Iterable[tuple[str | bytes, str | bytes]]
     AfterBody = Literal["wait", "disconnect", "none"]
+    RaiseErrors = bool | type[BaseException] | tuple[type[BaseException], ...]
 
 RawHeaders = list[tuple[bytes, bytes]]
 
