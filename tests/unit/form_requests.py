@@ -10,12 +10,16 @@ import pytest
 
 from asgineer import HttpRequest, Limits, to_asgi
 
-from .driver import Http, ask, converse, run
+from .asgi import converse
+from .asking import ask
 from .form_corpus import TYPE
+from .turns import run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
+
+    import httpx2
 
     Work = Callable[[HttpRequest], Awaitable[Any]]
 
@@ -56,7 +60,9 @@ def outcome(work: Work, body: Any = b"", content_type: str | None = TYPE, **opti
     return found[0]
 
 
-def answer(work: Work, body: Any = b"", content_type: str = TYPE, limits: Limits | None = None) -> Http:
+def answer(
+    work: Work, body: Any = b"", content_type: str = TYPE, limits: Limits | None = None
+) -> httpx2.Response:
     async def handler(request: HttpRequest) -> Any:
         return await work(request)
 

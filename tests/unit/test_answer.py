@@ -12,7 +12,7 @@ from asgineer import DisconnectedError, HTTPError, HttpRequest
 from asgineer._answer import answer_to, deciding_error, log_failure, passes_through
 from asgineer._request import Settings
 
-from .driver import errors
+from .turns import errors
 
 
 async def _never(*args: Any) -> Any:

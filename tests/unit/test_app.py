@@ -24,14 +24,18 @@ from asgineer import (
     to_asgi,
 )
 
-from .driver import Http, ask, ask_ws, converse, errors, run, settle
+from .asgi import Http, converse
+from .asking import ask, ask_ws
+from .turns import errors, run, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    import httpx2
+
     from asgineer import BaseRequest
 
-    from .driver import App, Message
+    from .asgi import App, Message
 
 HTML = "text/html; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -112,9 +116,9 @@ def test_body(body: Any, content_type: str, data: bytes) -> None:
     results: list[Any] = [body, (body,), ({}, body), (200, {}, body)]
     for result in results:
         answer = ask(returning(result))
-        assert answer.status == 200
+        assert answer.status_code == 200
         assert answer.headers == {"content-type": content_type, "content-length": str(len(data))}
-        assert answer.body == data
+        assert answer.content == data
 
 
 @pytest.mark.parametrize(
@@ -133,16 +137,13 @@ def test_body(body: Any, content_type: str, data: bytes) -> None:
 )
 def test_status_and_headers(result: Any, status: int, headers: dict[str, str]) -> None:
     answer = ask(returning(lambda: result))
-    assert (answer.status, answer.headers) == (status, headers | {"content-length": "1"})
+    assert (answer.status_code, dict(answer.headers)) == (status, headers | {"content-length": "1"})
 
 
 def test_repeated_headers() -> None:
     answer = ask(returning(lambda: (200, {"Set-Cookie": ["a=1", "b=2"], "X-None": []}, "")))
-    assert [pair for pair in answer.pairs if pair[0] == "set-cookie"] == [
-        ("set-cookie", "a=1"),
-        ("set-cookie", "b=2"),
-    ]
-    assert "x-none" not in dict(answer.pairs)
+    assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
+    assert "x-none" not in answer.headers
 
 
 def test_a_dict_that_was_returned_is_never_written_into() -> None:
@@ -157,7 +158,7 @@ def test_a_dict_that_was_returned_is_never_written_into() -> None:
 @pytest.mark.parametrize("body", [None, b"", ""])
 def test_no_body(status: int, body: Any) -> None:
     answer = ask(returning(lambda: (status, {"etag": '"x"'}, body)))
-    assert (answer.status, answer.headers, answer.body) == (status, {"etag": '"x"'}, b"")
+    assert (answer.status_code, dict(answer.headers), answer.content) == (status, {"etag": '"x"'}, b"")
 
 
 def test_not_modified_may_name_the_length_of_the_whole() -> None:
@@ -170,7 +171,7 @@ def test_head_drops_the_body_and_keeps_its_length() -> None:
         answer = ask(returning(lambda result=result: result), method="HEAD")
         whole = ask(returning(lambda result=result: result))
         assert answer.headers == whole.headers
-        assert answer.body == b""
+        assert answer.content == b""
 
 
 def test_head_may_name_the_length_without_making_the_body() -> None:
@@ -263,7 +264,7 @@ FLAWED: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("result", "words"), FLAWED)
 def test_flawed_result(result: Any, words: str, caplog: pytest.LogCaptureFixture) -> None:
     answer = ask(returning(result))
-    assert answer.status == 500
+    assert answer.status_code == 500
     assert answer.text == "Internal server error"
     assert answer.headers["content-type"] == TEXT
     (record,) = errors(caplog)
@@ -286,7 +287,7 @@ def test_flawed_result_names_the_handler(caplog: pytest.LogCaptureFixture) -> No
 
 def test_exception(caplog: pytest.LogCaptureFixture) -> None:
     answer = ask(raising(ValueError("my secret")), "/some/path", method="POST")
-    assert (answer.status, answer.text) == (500, "Internal server error")
+    assert (answer.status_code, answer.text) == (500, "Internal server error")
     (record,) = errors(caplog)
     assert "ValueError in request handler: my secret" in record
     assert "POST /some/path" in record
@@ -362,7 +363,7 @@ class Unprintable(Exception):
 )
 def test_unusual_exceptions(error: BaseException, words: str, caplog: pytest.LogCaptureFixture) -> None:
     answer = ask(raising(error))
-    assert (answer.status, answer.text) == (500, "Internal server error")
+    assert (answer.status_code, answer.text) == (500, "Internal server error")
     (record,) = errors(caplog)
     assert words in record
     assert "\n" not in record
@@ -395,7 +396,7 @@ def test_a_group_of_several_errors_is_logged_whole(caplog: pytest.LogCaptureFixt
 def test_a_group_of_http_errors_counts_as_its_first(
     group: ExceptionGroup[Exception], status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert ask(raising(group)).status == status
+    assert ask(raising(group)).status_code == status
     assert not errors(caplog)
 
 
@@ -411,27 +412,22 @@ def test_a_disconnect_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
-def test_a_cancellation_passes_through(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        @to_asgi
-        async def app(request: HttpRequest) -> str:
-            await asyncio.Event().wait()
-            return "never"
+async def test_a_cancellation_passes_through(caplog: pytest.LogCaptureFixture) -> None:
+    @to_asgi
+    async def app(request: HttpRequest) -> str:
+        await asyncio.Event().wait()
+        return "never"
 
-        exchange = Http(app)
-        exchange.start()
-        await settle()
-        assert exchange.task is not None
-        exchange.task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await exchange.finish()
-        assert not exchange.sent
-
-    run(main())
+    exchange = Http.begin(app)
+    await settle()
+    exchange.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange.finish()
+    assert not exchange.sent
     assert not errors(caplog)
 
 
-def test_a_cancellation_inside_a_stream_passes_through(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_cancellation_inside_a_stream_passes_through(caplog: pytest.LogCaptureFixture) -> None:
     closed = []
 
     async def stream() -> AsyncIterator[bytes]:
@@ -441,18 +437,13 @@ def test_a_cancellation_inside_a_stream_passes_through(caplog: pytest.LogCapture
         finally:
             closed.append(True)
 
-    async def main() -> None:
-        exchange = Http(returning(stream))
-        exchange.start()
-        await exchange.until(lambda: len(exchange.sent) == 2)
-        await settle()
-        assert exchange.task is not None
-        exchange.task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await exchange.finish()
-        assert not exchange.complete
-
-    run(main())
+    exchange = Http.begin(returning(stream))
+    await exchange.until(lambda: len(exchange.sent) == 2)
+    await settle()
+    exchange.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange.finish()
+    assert not exchange.complete
     assert closed == [True]
     assert not errors(caplog)
 
@@ -498,7 +489,7 @@ def test_http_error(
     error: HTTPError, status: int, headers: dict[str, str], body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = ask(raising(error))
-    assert (answer.status, answer.body) == (status, body)
+    assert (answer.status_code, answer.content) == (status, body)
     assert headers.items() <= answer.headers.items()
     assert answer.headers["content-length"] == str(len(body))
     assert not caplog.records
@@ -506,34 +497,36 @@ def test_http_error(
 
 def test_http_error_not_modified() -> None:
     answer = ask(raising(HTTPError(304, headers={"etag": '"x"'})))
-    assert (answer.status, answer.headers, answer.body) == (304, {"etag": '"x"'}, b"")
+    assert (answer.status_code, dict(answer.headers), answer.content) == (304, {"etag": '"x"'}, b"")
 
 
 def test_http_error_with_a_stream(caplog: pytest.LogCaptureFixture) -> None:
-    assert ask(raising(HTTPError(404, _stream()))).status == 500
+    assert ask(raising(HTTPError(404, _stream()))).status_code == 500
     assert "The body of an error can't be a stream" in errors(caplog)[0]
 
 
 def test_http_error_to_head() -> None:
     answer = ask(raising(HTTPError(404)), method="HEAD")
-    assert (answer.status, answer.headers["content-length"], answer.body) == (404, "9", b"")
+    assert (answer.status_code, answer.headers["content-length"], answer.content) == (404, "9", b"")
 
 
 def test_http_error_with_flawed_headers(caplog: pytest.LogCaptureFixture) -> None:
     answer = ask(raising(HTTPError(404, headers={"x": "a\nb"})))
-    assert (answer.status, answer.text) == (500, "Internal server error")
+    assert (answer.status_code, answer.text) == (500, "Internal server error")
     assert len(errors(caplog)) == 1
 
 
 def test_http_error_with_a_flawed_body(caplog: pytest.LogCaptureFixture) -> None:
-    assert ask(raising(HTTPError(404, object()))).status == 500
+    assert ask(raising(HTTPError(404, object()))).status_code == 500
     assert "Body cannot be object" in errors(caplog)[0]
 
 
 # error=render
 
 
-def rendered(error: BaseException, render: Callable[[BaseRequest, HTTPError], Any], **settings: Any) -> Http:
+def rendered(
+    error: BaseException, render: Callable[[BaseRequest, HTTPError], Any], **settings: Any
+) -> httpx2.Response:
     return ask(raising(error, error=render, **settings))
 
 
@@ -541,7 +534,7 @@ def test_render_makes_the_response() -> None:
     answer = rendered(
         HTTPError(404, "no"), lambda request, error: {"error": error.body, "path": request.path}
     )
-    assert (answer.status, answer.text) == (404, '{"error":"no","path":"/"}')
+    assert (answer.status_code, answer.text) == (404, '{"error":"no","path":"/"}')
     assert answer.headers["content-type"] == JSON
 
 
@@ -554,7 +547,7 @@ def test_render_makes_the_500(caplog: pytest.LogCaptureFixture) -> None:
         return {"error": error.body}
 
     answer = rendered(cause, render)
-    assert (answer.status, answer.text) == (500, '{"error":"Internal server error"}')
+    assert (answer.status_code, answer.text) == (500, '{"error":"Internal server error"}')
     assert seen[0].status == 500
     assert seen[0].__cause__ is cause
     assert len(errors(caplog)) == 1
@@ -562,7 +555,7 @@ def test_render_makes_the_500(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_render_makes_the_answer_to_a_flawed_result() -> None:
     answer = ask(returning(42, error=lambda request, error: f"<html>{error.status}"))
-    assert (answer.status, answer.text) == (500, "<html>500")
+    assert (answer.status_code, answer.text) == (500, "<html>500")
 
 
 def test_render_shows_the_text_with_debug() -> None:
@@ -574,7 +567,7 @@ def test_render_shows_the_text_with_debug() -> None:
 )
 def test_render_keeps_the_status(result: Any) -> None:
     answer = rendered(HTTPError(404), lambda request, error: result)
-    assert (answer.status, answer.headers["x-a"], answer.text) == (404, "1", "body")
+    assert (answer.status_code, answer.headers["x-a"], answer.text) == (404, "1", "body")
 
 
 def test_render_keeps_the_headers_of_the_error() -> None:
@@ -599,7 +592,7 @@ def _raise(error: BaseException) -> Any:
 )
 def test_render_that_fails(render: Any, words: str, caplog: pytest.LogCaptureFixture) -> None:
     answer = rendered(HTTPError(404, "mine"), render)
-    assert (answer.status, answer.text) == (404, "mine")
+    assert (answer.status_code, answer.text) == (404, "mine")
     (record,) = errors(caplog)
     assert words in record
 
@@ -612,7 +605,7 @@ def test_render_is_not_asked_about_values_that_are_returned() -> None:
 # response_of
 
 
-def resolved(awaitable: Callable[[HttpRequest], Any], **settings: Any) -> tuple[Any, Http]:
+def resolved(awaitable: Callable[[HttpRequest], Any], **settings: Any) -> tuple[Any, httpx2.Response]:
     """Return what `response_of` gave inside of a handler, and the exchange."""
     found: list[Any] = []
 
@@ -643,7 +636,7 @@ async def _value(result: Any) -> Any:
 def test_response_of_a_result(result: Any, response: Any) -> None:
     found, exchange = resolved(lambda request: _value(result))
     assert found == response
-    assert exchange.body == response[2]
+    assert exchange.content == response[2]
 
 
 def test_response_of_gives_a_fresh_dict() -> None:
@@ -659,7 +652,7 @@ def test_response_of_an_http_error(caplog: pytest.LogCaptureFixture) -> None:
 
     found, exchange = resolved(site)
     assert found == (405, {"allow": "GET, HEAD", "content-type": TEXT}, b"Method Not Allowed")
-    assert exchange.status == 405
+    assert exchange.status_code == 405
     assert not caplog.records
 
 
@@ -669,7 +662,7 @@ def test_response_of_an_exception_is_logged_once(caplog: pytest.LogCaptureFixtur
 
     found, exchange = resolved(site)
     assert found == (500, {"content-type": TEXT}, b"Internal server error")
-    assert exchange.status == 500
+    assert exchange.status_code == 500
     assert len(errors(caplog)) == 1
 
 
@@ -694,7 +687,7 @@ def test_response_of_a_handler_that_sends_by_itself() -> None:
 
     found, exchange = resolved(site)
     assert found is None
-    assert (exchange.status, exchange.body, exchange.complete) == (201, b"mine", True)
+    assert (exchange.status_code, exchange.content) == (201, b"mine")
 
 
 def test_response_of_a_handler_that_sends_and_returns(caplog: pytest.LogCaptureFixture) -> None:
@@ -791,7 +784,7 @@ def test_body_too_large_swallowed() -> None:
             return {"ok": True}
 
     answer = ask(app, method="POST", body=b"1234")
-    assert (answer.status, answer.text) == (413, "Request body too large")
+    assert (answer.status_code, answer.text) == (413, "Request body too large")
 
 
 def test_body_too_large_own_answer() -> None:
@@ -803,7 +796,7 @@ def test_body_too_large_own_answer() -> None:
             return 422, {}, "my own"
 
     answer = ask(app, method="POST", body=b"1234")
-    assert (answer.status, answer.text) == (422, "my own")
+    assert (answer.status_code, answer.text) == (422, "my own")
 
 
 # done
@@ -867,42 +860,33 @@ def test_done_of_an_aborted_stream(caplog: pytest.LogCaptureFixture) -> None:
     assert (calls[0][1:3], calls[0][4]) == ((200, 2), "error")
 
 
-def test_done_of_a_client_that_left_midway() -> None:
+async def test_done_of_a_client_that_left_midway() -> None:
     async def handler(request: HttpRequest) -> None:
         await request.accept(200)
         while True:
             await request.send(b"x")
 
-    async def main() -> None:
-        app, calls = reports(handler)
-        exchange = Http(app)
-        exchange.start()
-        await exchange.until(lambda: len(exchange.sent) > 3)
-        exchange.leave()
-        await exchange.finish()
-        assert exchange.error is None
-        assert (calls[0][1], calls[0][4]) == (200, "disconnect")
-
-    run(main())
+    app, calls = reports(handler)
+    exchange = Http.begin(app)
+    await exchange.until(lambda: len(exchange.sent) > 3)
+    exchange.leave()
+    await exchange.finish()
+    assert exchange.error is None
+    assert (calls[0][1], calls[0][4]) == (200, "disconnect")
 
 
-def test_done_is_called_when_the_task_is_cancelled() -> None:
+async def test_done_is_called_when_the_task_is_cancelled() -> None:
     async def handler(request: HttpRequest) -> None:
         await asyncio.Event().wait()
 
-    async def main() -> None:
-        app, calls = reports(handler)
-        exchange = Http(app)
-        exchange.start()
-        await settle()
-        assert exchange.task is not None
-        exchange.task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await exchange.finish()
-        assert len(calls) == 1
-        assert calls[0][1:3] == (0, 0)
-
-    run(main())
+    app, calls = reports(handler)
+    exchange = Http.begin(app)
+    await settle()
+    exchange.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange.finish()
+    assert len(calls) == 1
+    assert calls[0][1:3] == (0, 0)
 
 
 def test_done_that_fails(caplog: pytest.LogCaptureFixture) -> None:
@@ -1085,7 +1069,7 @@ def test_handler_of_both_kinds() -> None:
     assert ask_ws(app).messages == ["socket"]
 
 
-def test_the_scope_is_handed_through_untouched() -> None:
+async def test_the_scope_is_handed_through_untouched() -> None:
     scopes = []
 
     @to_asgi
@@ -1095,12 +1079,8 @@ def test_the_scope_is_handed_through_untouched() -> None:
 
     exchange = Http(app, "/a/b?c=d", headers={"host": "x:1"})
     before = dict(exchange.scope)
-
-    async def main() -> None:
-        exchange.start()
-        await exchange.finish()
-
-    run(main())
+    exchange.start()
+    await exchange.finish()
     assert scopes[0] is exchange.scope
     assert exchange.scope == before
 
@@ -1113,22 +1093,19 @@ def test_the_next_request_after_each_failure_is_answered() -> None:
         raise KeyError(request.path)
 
     for path in ("/x", "/", "/y", "/"):
-        assert ask(app, path).status == (200 if path == "/" else 500)
+        assert ask(app, path).status_code == (200 if path == "/" else 500)
 
 
-def test_a_plain_response_starts_no_task() -> None:
-    async def main() -> None:
-        counts = []
+async def test_a_plain_response_starts_no_task() -> None:
+    counts = []
 
-        @to_asgi
-        async def app(request: HttpRequest) -> str:
-            await request.get_body()
-            counts.append(len(asyncio.all_tasks()))
-            return "x"
+    @to_asgi
+    async def app(request: HttpRequest) -> str:
+        await request.get_body()
+        counts.append(len(asyncio.all_tasks()))
+        return "x"
 
-        before = len(asyncio.all_tasks())
-        exchange = await converse(app)
-        assert exchange.text == "x"
-        assert counts == [before + 1]  # the driver's own for the app
-
-    run(main())
+    before = len(asyncio.all_tasks())
+    exchange = await converse(app)
+    assert exchange.text == "x"
+    assert counts == [before + 1]  # the driver's own for the app

@@ -19,7 +19,7 @@ from asgineer import HTTPError, HttpRequest, to_asgi, utils
 from asgineer.testing import AsyncTestClient, TestClient
 from asgineer.testing._lifespan import LifespanFailed
 
-from .driver import run
+from .turns import run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -131,29 +131,23 @@ def test_options_are_httpx2s() -> None:
         assert client.get("/old").text == "the new place"
 
 
-def test_the_async_one_does_the_same() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(site) as client:
-            assert (await client.post("/json", json=[1])).json() == {"got": [1]}
-            await client.get("/login")
-            assert (await client.get("/who")).text == "me"
-
-    run(main())
+async def test_the_async_one_does_the_same() -> None:
+    async with AsyncTestClient(site) as client:
+        assert (await client.post("/json", json=[1])).json() == {"got": [1]}
+        await client.get("/login")
+        assert (await client.get("/who")).text == "me"
 
 
-def test_requests_of_the_async_one_run_together() -> None:
-    async def main() -> None:
-        both = asyncio.Barrier(2)
+async def test_requests_of_the_async_one_run_together() -> None:
+    both = asyncio.Barrier(2)
 
-        async def app(request: HttpRequest) -> str:
-            await both.wait()
-            return "met"
+    async def app(request: HttpRequest) -> str:
+        await both.wait()
+        return "met"
 
-        async with AsyncTestClient(app) as client:
-            answers = await asyncio.gather(client.get("/"), client.get("/"))
-        assert [answer.text for answer in answers] == ["met", "met"]
-
-    run(main())
+    async with AsyncTestClient(app) as client:
+        answers = await asyncio.gather(client.get("/"), client.get("/"))
+    assert [answer.text for answer in answers] == ["met", "met"]
 
 
 def test_requests_of_several_threads_run_together() -> None:
@@ -307,13 +301,10 @@ def test_what_a_handler_raises_is_raised(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["early", "late", "after"])
-def test_what_a_handler_raises_is_raised_in_the_async_one(path: str) -> None:
-    async def main() -> None:
-        async with AsyncTestClient(failing) as client:
-            with pytest.raises(ValueError, match=path):
-                await client.get(f"/{path}")
-
-    run(main())
+async def test_what_a_handler_raises_is_raised_in_the_async_one(path: str) -> None:
+    async with AsyncTestClient(failing) as client:
+        with pytest.raises(ValueError, match=path):
+            await client.get(f"/{path}")
 
 
 def test_without_raise_errors_a_client_sees_what_it_sees() -> None:
@@ -342,13 +333,10 @@ def test_system_exit_is_raised_and_the_app_goes_on() -> None:
         assert client.get("/fine").text == "fine"
 
 
-def test_a_handler_that_cancels_itself_does_not_cancel_the_test() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(failing) as client:
-            with pytest.raises(RuntimeError, match="the handler was cancelled by itself"):
-                await client.get("/cancelled")
-
-    run(main())
+async def test_a_handler_that_cancels_itself_does_not_cancel_the_test() -> None:
+    async with AsyncTestClient(failing) as client:
+        with pytest.raises(RuntimeError, match="the handler was cancelled by itself"):
+            await client.get("/cancelled")
 
 
 def test_an_error_in_a_stream_is_raised_once() -> None:
@@ -474,12 +462,9 @@ def test_a_start_that_fails_is_raised_and_leaves_no_thread() -> None:
     assert threads() == []
 
 
-def test_a_start_that_fails_leaves_no_task() -> None:
-    async def main() -> None:
-        with pytest.raises(LifespanFailed, match="startup failed: no database"):
-            await AsyncTestClient(lifespan_app([], "startup")).__aenter__()
-
-    run(main())
+async def test_a_start_that_fails_leaves_no_task() -> None:
+    with pytest.raises(LifespanFailed, match="startup failed: no database"):
+        await AsyncTestClient(lifespan_app([], "startup")).__aenter__()
 
 
 def test_an_end_that_fails_is_raised_and_leaves_no_thread() -> None:
@@ -569,25 +554,19 @@ def test_what_is_open_is_left_at_the_end() -> None:
     response.close()
 
 
-def test_what_is_open_is_left_at_the_end_of_the_async_one() -> None:
-    async def main() -> None:
-        outcomes: list[str] = []
-        app = to_asgi(long_poll, done=lambda *report: outcomes.append(report[4]))
-        async with AsyncTestClient(app) as client:
-            await client.send(client.build_request("GET", "/"), stream=True)
-        assert outcomes == ["disconnect"]
-
-    run(main())
-
-
-def test_what_is_open_is_left_by_aclose_too() -> None:
-    async def main() -> None:
-        client = AsyncTestClient(long_poll)
+async def test_what_is_open_is_left_at_the_end_of_the_async_one() -> None:
+    outcomes: list[str] = []
+    app = to_asgi(long_poll, done=lambda *report: outcomes.append(report[4]))
+    async with AsyncTestClient(app) as client:
         await client.send(client.build_request("GET", "/"), stream=True)
-        await client.aclose()
-        await client.aclose()
+    assert outcomes == ["disconnect"]
 
-    run(main())
+
+async def test_what_is_open_is_left_by_aclose_too() -> None:
+    client = AsyncTestClient(long_poll)
+    await client.send(client.build_request("GET", "/"), stream=True)
+    await client.aclose()
+    await client.aclose()
 
 
 @pytest.fixture
@@ -676,27 +655,21 @@ def test_an_app_that_is_stuck_in_a_thread_does_not_hide_what_the_test_raises(go_
 
 
 @pytest.mark.usefixtures("no_grace")
-def test_a_test_that_is_cancelled_stays_so() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(deaf(sleep_for_ever)) as client:
-            task = asyncio.ensure_future(client.get("/"))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert task.cancelled()
-
-    run(main())
+async def test_a_test_that_is_cancelled_stays_so() -> None:
+    async with AsyncTestClient(deaf(sleep_for_ever)) as client:
+        task = asyncio.ensure_future(client.get("/"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
 
 
-def test_a_cancelled_request_is_a_client_that_left() -> None:
-    async def main() -> None:
-        outcomes: list[str] = []
-        app = to_asgi(long_poll, done=lambda *report: outcomes.append(report[4]))
-        async with AsyncTestClient(app) as client:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.01):
-                    await client.get("/")
-            assert outcomes == ["disconnect"]
-
-    run(main())
+async def test_a_cancelled_request_is_a_client_that_left() -> None:
+    outcomes: list[str] = []
+    app = to_asgi(long_poll, done=lambda *report: outcomes.append(report[4]))
+    async with AsyncTestClient(app) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await client.get("/")
+        assert outcomes == ["disconnect"]

@@ -7,40 +7,34 @@ import asyncio
 from asgineer import _clock
 from asgineer.testing._fakeclock import fake_clock
 
-from .driver import advance, run
+from .turns import advance
 
 
-def test_it_is_the_loops() -> None:
-    async def main() -> None:
-        before = _clock.clock.time()
-        assert before <= asyncio.get_running_loop().time()
-        called = asyncio.Event()
-        _clock.clock.call_later(0, called.set)
-        await called.wait()
-        cancelled = _clock.clock.call_later(0, called.clear)
-        cancelled.cancel()
-        await asyncio.sleep(0)
-        assert called.is_set()
-        assert _clock.clock.time() >= before
-
-    run(main())
+async def test_it_is_the_loops() -> None:
+    before = _clock.clock.time()
+    assert before <= asyncio.get_running_loop().time()
+    called = asyncio.Event()
+    _clock.clock.call_later(0, called.set)
+    await called.wait()
+    cancelled = _clock.clock.call_later(0, called.clear)
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    assert called.is_set()
+    assert _clock.clock.time() >= before
 
 
-def test_the_fake_one_moves_by_hand() -> None:
-    async def main() -> None:
-        with fake_clock() as clock:
-            assert _clock.clock is clock
-            called: list[str] = []
-            clock.call_later(2, lambda: called.append("b"))
-            clock.call_later(1, lambda: called.append("a"))
-            clock.call_later(1, lambda: called.append("never")).cancel()
-            assert clock.waiting == 2
-            before = clock.time()
-            await advance(clock, 1.5)
-            assert called == ["a"]
-            await advance(clock, 5)
-            assert called == ["a", "b"]
-            assert clock.time() == before + 6.5
-        assert _clock.clock is not clock
-
-    run(main())
+async def test_the_fake_one_moves_by_hand() -> None:
+    with fake_clock() as clock:
+        assert _clock.clock is clock
+        called: list[str] = []
+        clock.call_later(2, lambda: called.append("b"))
+        clock.call_later(1, lambda: called.append("a"))
+        clock.call_later(1, lambda: called.append("never")).cancel()
+        assert clock.waiting == 2
+        before = clock.time()
+        await advance(clock, 1.5)
+        assert called == ["a"]
+        await advance(clock, 5)
+        assert called == ["a", "b"]
+        assert clock.time() == before + 6.5
+    assert _clock.clock is not clock

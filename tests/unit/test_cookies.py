@@ -17,7 +17,7 @@ from asgineer._cookies import MAX_COOKIE, parse_cookies
 from asgineer._limits import DEFAULT_LIMITS
 from asgineer.utils import make_cookie
 
-from .driver import ask, ask_ws
+from .asking import ask, ask_ws
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -172,7 +172,7 @@ def test_a_header_that_was_split_is_one() -> None:
 )
 def test_over_the_limit_is_431(cookie: str, text: str) -> None:
     answer = ask(show, headers={"cookie": cookie})
-    assert (answer.status, answer.text) == (431, text)
+    assert (answer.status_code, answer.text) == (431, text)
 
 
 # The writer
@@ -323,7 +323,9 @@ async def set_cookie(request: HttpRequest) -> Any:
 
 
 def test_cookies_in_a_response() -> None:
-    cookies = [value for name, value in ask(set_cookie, "/?v=1").pairs if name == "set-cookie"]
+    cookies = [
+        value for name, value in ask(set_cookie, "/?v=1").headers.multi_items() if name == "set-cookie"
+    ]
     assert [cookie.partition(";")[0] for cookie in cookies] == ["a=1", "b=2"]
 
 

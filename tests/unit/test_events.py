@@ -11,8 +11,6 @@ from asgineer import HTTPError, HttpRequest, to_asgi
 from asgineer.testing import AsyncTestClient, TestClient
 from asgineer.testing._events import MAX_EMPTY_STREAMS
 
-from .driver import run
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -58,16 +56,13 @@ def test_a_block_without_data_is_no_event_but_its_id_counts() -> None:
         assert events.last_event_id == "3"
 
 
-def test_a_block_without_data_is_no_event_to_the_async_one() -> None:
+async def test_a_block_without_data_is_no_event_to_the_async_one() -> None:
     async def app(request: HttpRequest) -> Any:
         return 200, TYPE, "id: 3\n\ndata: 4\n\n"
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.events("/", reconnect=False) as events:
-            assert [event.data async for event in events] == ["4"]
-            assert events.last_event_id == "3"
-
-    run(main())
+    async with AsyncTestClient(app) as client, client.events("/", reconnect=False) as events:
+        assert [event.data async for event in events] == ["4"]
+        assert events.last_event_id == "3"
 
 
 def test_a_stream_that_ends_is_asked_for_again_until_204() -> None:
@@ -77,13 +72,10 @@ def test_a_stream_that_ends_is_asked_for_again_until_204() -> None:
         assert list(events) == [], "that was all"
 
 
-def test_a_stream_that_ends_is_asked_for_again_by_the_async_one() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(counting) as client, client.events("/") as events:
-            assert [event.data async for event in events] == ["1", "2", "3", "4", "5", "6"]
-            assert (events.connections, events.last_event_id) == (4, "6")
-
-    run(main())
+async def test_a_stream_that_ends_is_asked_for_again_by_the_async_one() -> None:
+    async with AsyncTestClient(counting) as client, client.events("/") as events:
+        assert [event.data async for event in events] == ["1", "2", "3", "4", "5", "6"]
+        assert (events.connections, events.last_event_id) == (4, "6")
 
 
 def test_a_first_204_is_no_event() -> None:
@@ -96,12 +88,9 @@ def test_it_begins_where_the_test_says() -> None:
         assert [event.data for event in events] == ["5", "6"]
 
 
-def test_without_reconnect_it_ends_with_the_stream() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(counting) as client, client.events("/", reconnect=False) as events:
-            assert [event.data async for event in events] == ["1", "2"]
-
-    run(main())
+async def test_without_reconnect_it_ends_with_the_stream() -> None:
+    async with AsyncTestClient(counting) as client, client.events("/", reconnect=False) as events:
+        assert [event.data async for event in events] == ["1", "2"]
 
 
 @to_asgi
@@ -124,17 +113,14 @@ def test_after_disconnect_the_next_event_comes_over_a_new_connection() -> None:
         assert int(following.data) > 2
 
 
-def test_after_disconnect_of_the_async_one() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(endless) as client, client.events("/") as events:
-            assert (await anext(events)).data == "1"
-            await events.disconnect()
-            assert (await anext(events)).data == "2"
-            client.disconnect()
-            following = await anext(event async for event in events if events.connections == 3)
-            assert int(following.data) > 2
-
-    run(main())
+async def test_after_disconnect_of_the_async_one() -> None:
+    async with AsyncTestClient(endless) as client, client.events("/") as events:
+        assert (await anext(events)).data == "1"
+        await events.disconnect()
+        assert (await anext(events)).data == "2"
+        client.disconnect()
+        following = await anext(event async for event in events if events.connections == 3)
+        assert int(following.data) > 2
 
 
 def test_the_app_is_told_when_the_block_ends() -> None:
@@ -185,18 +171,16 @@ async def flawed(request: HttpRequest) -> Any:
             raise ValueError("in the stream")
 
 
-def test_a_status_that_is_no_success_is_raised() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(flawed) as client:
-            with pytest.raises(httpx2.HTTPStatusError) as caught:
-                await client.events("/denied").__aenter__()
-            assert caught.value.response.text == "not for you"
-
+async def test_a_status_that_is_no_success_is_raised() -> None:
     with TestClient(flawed) as client:
         with pytest.raises(httpx2.HTTPStatusError) as caught:
             client.events("/denied").__enter__()
         assert caught.value.response.text == "not for you"
-    run(main())
+
+    async with AsyncTestClient(flawed) as client:
+        with pytest.raises(httpx2.HTTPStatusError) as caught:
+            await client.events("/denied").__aenter__()
+        assert caught.value.response.text == "not for you"
 
 
 def test_what_is_no_event_stream_is_told() -> None:
@@ -231,12 +215,10 @@ def test_streams_that_bring_nothing_end_at_last() -> None:
         assert events.connections == MAX_EMPTY_STREAMS
 
 
-def test_it_wants_to_be_entered() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(counting) as client:
-            with pytest.raises(RuntimeError, match="no connection yet"):
-                await anext(client.events("/"))
-
+async def test_it_wants_to_be_entered() -> None:
     with TestClient(counting) as client, pytest.raises(RuntimeError, match="no connection yet"):
         next(client.events("/"))
-    run(main())
+
+    async with AsyncTestClient(counting) as client:
+        with pytest.raises(RuntimeError, match="no connection yet"):
+            await anext(client.events("/"))

@@ -11,7 +11,7 @@ from asgineer import _clock
 from asgineer.testing._fakeclock import FakeClock, fake_clock
 from asgineer.testing._loopthread import LoopThread
 
-from .driver import advance, run
+from .turns import advance
 
 
 def test_it_stands_in_for_the_real_one_and_goes_again() -> None:
@@ -29,55 +29,46 @@ def test_time_moves_by_advance_alone() -> None:
     assert clock.time() == before + 2.5
 
 
-def test_timers_are_called_in_their_order_when_they_are_due() -> None:
-    async def main() -> None:
-        clock = FakeClock()
-        called: list[str] = []
-        clock.call_later(3, lambda: called.append("third"))
-        clock.call_later(1, lambda: called.append("first"))
-        clock.call_later(1, lambda: called.append("second"))
-        clock.call_later(5, lambda: called.append("last"))
-        await advance(clock, 0.5)
-        assert (called, clock.waiting) == ([], 4)
-        await advance(clock, 2.5)
-        assert (called, clock.waiting) == (["first", "second", "third"], 1)
-        await advance(clock, 2)
-        assert called[-1] == "last"
-
-    run(main())
+async def test_timers_are_called_in_their_order_when_they_are_due() -> None:
+    clock = FakeClock()
+    called: list[str] = []
+    clock.call_later(3, lambda: called.append("third"))
+    clock.call_later(1, lambda: called.append("first"))
+    clock.call_later(1, lambda: called.append("second"))
+    clock.call_later(5, lambda: called.append("last"))
+    await advance(clock, 0.5)
+    assert (called, clock.waiting) == ([], 4)
+    await advance(clock, 2.5)
+    assert (called, clock.waiting) == (["first", "second", "third"], 1)
+    await advance(clock, 2)
+    assert called[-1] == "last"
 
 
-def test_a_cancelled_timer_is_not_called() -> None:
-    async def main() -> None:
-        clock = FakeClock()
-        called: list[str] = []
-        timer = clock.call_later(1, lambda: called.append("never"))
-        late = clock.call_later(1, lambda: called.append("never"))
-        timer.cancel()
-        assert clock.waiting == 1
-        clock.advance(1)
-        late.cancel()  # it is due, and was not called yet
-        await advance(clock, 1)
-        assert called == []
-
-    run(main())
+async def test_a_cancelled_timer_is_not_called() -> None:
+    clock = FakeClock()
+    called: list[str] = []
+    timer = clock.call_later(1, lambda: called.append("never"))
+    late = clock.call_later(1, lambda: called.append("never"))
+    timer.cancel()
+    assert clock.waiting == 1
+    clock.advance(1)
+    late.cancel()  # it is due, and was not called yet
+    await advance(clock, 1)
+    assert called == []
 
 
-def test_a_timer_that_is_set_again_waits_again() -> None:
-    async def main() -> None:
-        clock = FakeClock()
-        times: list[float] = []
+async def test_a_timer_that_is_set_again_waits_again() -> None:
+    clock = FakeClock()
+    times: list[float] = []
 
-        def tick() -> None:
-            times.append(clock.time())
-            clock.call_later(1, tick)
-
+    def tick() -> None:
+        times.append(clock.time())
         clock.call_later(1, tick)
-        for _ in range(3):
-            await advance(clock, 1)
-        assert times == [1001, 1002, 1003]
 
-    run(main())
+    clock.call_later(1, tick)
+    for _ in range(3):
+        await advance(clock, 1)
+    assert times == [1001, 1002, 1003]
 
 
 def test_another_thread_may_wait_for_timers_and_move_the_clock() -> None:

@@ -29,9 +29,10 @@ from asgineer import (
 from asgineer._http import KEPT_PIECE
 from asgineer.testing._fakeclock import FakeClock, fake_clock
 
-from .driver import Http, advance, converse, errors, run, settle
+from .asgi import Http, converse
 from .form_corpus import BAD, CHUNKS, END, GOOD, TYPE, URLENCODED, decode, part, pieces, upload
 from .form_requests import BIG, QUERY_TYPE, answer, nothing_left, outcome
+from .turns import advance, errors, run, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,19 +96,13 @@ def test_good_bodies(name: str) -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_bad_bodies(name: str) -> None:
     exchange = answer(get, BAD[name])
-    assert exchange.status == 400
+    assert exchange.status_code == 400
     assert len(exchange.text) < 60
 
 
 @pytest.mark.parametrize("name", ["preamble", "near misses", "field and file"])
 @pytest.mark.parametrize("size", CHUNKS)
-def test_every_prefix(name: str, size: int) -> None:
-    async def main() -> None:
-        whole = await one(GOOD[name])
-        for length in range(len(GOOD[name])):
-            found = await one(GOOD[name][:length])
-            assert found == whole or isinstance(found, BadRequest), length
-
+async def test_every_prefix(name: str, size: int) -> None:
     async def one(body: bytes) -> Any:
         found: list[Any] = []
 
@@ -122,19 +117,15 @@ def test_every_prefix(name: str, size: int) -> None:
         await converse(to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=body_pieces)
         return found[0]
 
-    run(main())
+    whole = await one(GOOD[name])
+    for length in range(len(GOOD[name])):
+        found = await one(GOOD[name][:length])
+        assert found == whole or isinstance(found, BadRequest), length
 
 
 @pytest.mark.parametrize("name", URLENCODED)
 @pytest.mark.parametrize("size", CHUNKS)
-def test_every_prefix_of_a_urlencoded_form_is_read_as_a_query(name: str, size: int) -> None:
-    async def main() -> None:
-        for length in range(len(URLENCODED[name]) + 1):
-            body = URLENCODED[name][:length]
-            head = {"content-type": QUERY_TYPE}
-            body_pieces = list(pieces(body, size)) or [b""]
-            await converse(to_asgi(handler), method="POST", headers=head, body=body_pieces, query_string=body)
-
+async def test_every_prefix_of_a_urlencoded_form_is_read_as_a_query(name: str, size: int) -> None:
     async def handler(request: HttpRequest) -> str:
         expected: dict[str, list[str]] = {}
         for key, value in request.querylist:
@@ -142,7 +133,11 @@ def test_every_prefix_of_a_urlencoded_form_is_read_as_a_query(name: str, size: i
         assert await contents(request) == expected
         return ""
 
-    run(main())
+    for length in range(len(URLENCODED[name]) + 1):
+        body = URLENCODED[name][:length]
+        head = {"content-type": QUERY_TYPE}
+        body_pieces = list(pieces(body, size)) or [b""]
+        await converse(to_asgi(handler), method="POST", headers=head, body=body_pieces, query_string=body)
 
 
 def test_a_long_urlencoded_form_is_decoded_by_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +240,7 @@ def test_missing_field_answers_422() -> None:
         return (await request.get_form())["c"]
 
     exchange = answer(work, b"a=1", QUERY_TYPE)
-    assert (exchange.status, exchange.text) == (422, "c: Required")
+    assert (exchange.status_code, exchange.text) == (422, "c: Required")
 
 
 def test_a_file_field_that_was_left_empty_is_missing() -> None:
@@ -346,7 +341,7 @@ def test_get_form_with_a_type_raises_all_errors() -> None:
         return await request.get_form(type=Order)
 
     exchange = answer(work, b"count=x", QUERY_TYPE)
-    assert exchange.status == 422
+    assert exchange.status_code == 422
     assert exchange.text == "name: Required\ncount: Expected `int`, got `str`\nphoto: Required"
     found = outcome(work, b"count=x", QUERY_TYPE)
     assert isinstance(found, InvalidData)
@@ -363,8 +358,8 @@ def status_of(data: bytes, content_type: str = TYPE, /, **limits: Any) -> tuple[
 
     for size in (len(data) or 1, 1000):
         exchange = answer(work, list(pieces(data, size)) or [b""], content_type, Limits(**limits))
-        assert exchange.status in (200, 413)
-    return exchange.status, exchange.text
+        assert exchange.status_code in (200, 413)
+    return exchange.status_code, exchange.text
 
 
 def above(fits: bool, text: str) -> tuple[int, str]:
@@ -464,7 +459,7 @@ def test_no_limit_can_be_swallowed(body: bytes, content_type: str, limits: Any) 
         except BodyTooLarge:
             return "all is well"
 
-    assert answer(work, body, content_type, Limits(**limits)).status == 413
+    assert answer(work, body, content_type, Limits(**limits)).status_code == 413
 
 
 # Files, in memory and on a disk
@@ -569,30 +564,27 @@ def test_saving_where_it_cannot_be_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"x", BIG])
-def test_a_file_ends_with_the_handler(data: bytes) -> None:
+async def test_a_file_ends_with_the_handler(data: bytes) -> None:
     kept: list[UploadFile] = []
-
-    async def main() -> None:
-        exchange = await converse(
-            to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=upload(data) + END
-        )
-        assert exchange.status == 200
-        for use in (kept[0].read(), kept[0].read(0), anext(aiter(kept[0]))):
-            with pytest.raises(UsageError, match="handler has ended"):
-                await use
 
     async def handler(request: HttpRequest) -> str:
         kept.append((await request.get_form()).file("f"))
         return "done"
 
-    run(main())
+    exchange = await converse(
+        to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=upload(data) + END
+    )
+    assert exchange.status == 200
+    for use in (kept[0].read(), kept[0].read(0), anext(aiter(kept[0]))):
+        with pytest.raises(UsageError, match="handler has ended"):
+            await use
 
 
 def test_a_stream_may_read_the_file() -> None:
     async def work(request: HttpRequest) -> Any:
         return aiter((await request.get_form()).file("f"))
 
-    assert answer(work, upload(BIG) + END).body == BIG
+    assert answer(work, upload(BIG) + END).content == BIG
 
 
 def test_form_can_be_closed_without_a_loop() -> None:
@@ -624,7 +616,7 @@ def test_failing_disk(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapture
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    assert answer(get, upload(BIG) + END).status == 500
+    assert answer(get, upload(BIG) + END).status_code == 500
     assert "No space left" in errors(caplog)[0]
 
 
@@ -632,7 +624,7 @@ def test_failing_disk(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapture
 @pytest.mark.parametrize("data", [BIG, b"fits into a buffer"])
 def test_full_disk(data: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "r+b"))  # noqa: SIM115
-    assert answer(get, upload(data) + END, TYPE, Limits(spool=10)).status == 500
+    assert answer(get, upload(data) + END, TYPE, Limits(spool=10)).status_code == 500
     assert "No space left" in errors(caplog)[0]
 
 
@@ -672,31 +664,25 @@ def test_nothing_is_left(kind: str) -> None:
 
 
 @pytest.mark.parametrize("turns", range(0, 60, 3))
-def test_nothing_is_left_by_a_cancelled_handler(turns: int) -> None:
-    async def main() -> None:
-        app = to_asgi(handler, limits=Limits(spool=1000))
-        body = list(pieces(upload(BIG[: 2**18]) * 2 + END, 2**16))
-        exchange = Http(app, method="POST", headers={"content-type": TYPE}, body=body)
-        exchange.start()
-        assert exchange.task is not None
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        exchange.task.cancel()
-        await asyncio.wait([exchange.task])
-
+async def test_nothing_is_left_by_a_cancelled_handler(turns: int) -> None:
     async def handler(request: HttpRequest) -> str:
         await request.get_form()
         return "done"
 
-    run(main())
+    app = to_asgi(handler, limits=Limits(spool=1000))
+    body = list(pieces(upload(BIG[: 2**18]) * 2 + END, 2**16))
+    exchange = Http.begin(app, method="POST", headers={"content-type": TYPE}, body=body)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    exchange.task.cancel()
+    await asyncio.wait([exchange.task])
 
 
 def test_body_that_stops_coming() -> None:
     async def main(clock: FakeClock) -> None:
-        exchange = Http(
+        exchange = Http.begin(
             to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=upload(), rest=True
         )
-        exchange.start()
         await settle()
         await advance(clock, 31)
         await exchange.finish()

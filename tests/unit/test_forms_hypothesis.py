@@ -21,9 +21,10 @@ from werkzeug.sansio import multipart as werkzeug
 from asgineer import BadRequest, to_asgi
 from asgineer._multipart import BAD_HEAD, clean_filename, parse_parameters
 
-from .driver import converse, run
+from .asgi import converse
 from .form_corpus import BAD, BOUNDARY, END, GOOD, decode, outcome, part, upload
 from .form_requests import QUERY_TYPE
+from .turns import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,7 +19,9 @@ from asgineer import (
     to_asgi,
 )
 
-from .driver import Http, Websocket, ask, ask_ws, converse, converse_ws, errors, run, settle
+from .asgi import Http, Websocket, converse, converse_ws
+from .asking import ask, ask_ws
+from .turns import errors, run, settle
 
 if TYPE_CHECKING:
     from asgineer._request import Receive, Scope, Send
@@ -66,7 +68,7 @@ async def tell_scope(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def scope_seen(target: str, prefix: str, **scope: Any) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(ask(forwarding(tell_scope, prefix), target, **scope).body)
+    told: dict[str, Any] = json.loads(ask(forwarding(tell_scope, prefix), target, **scope).content)
     return told
 
 
@@ -134,12 +136,12 @@ def test_a_server_without_a_raw_path() -> None:
         del scope["raw_path"]
         await forwarding(tell_scope, "/a")(scope, receive, send)
 
-    assert json.loads(ask(app, "/a/b").body)["raw_path"] == ""
+    assert json.loads(ask(app, "/a/b").content)["raw_path"] == ""
 
 
 @pytest.mark.parametrize("target", ["/", "/b", "/ab", "/A", "/b/a", "//a", "/a%2Fb", "/a%2F"])
 def test_a_path_outside_the_prefix_is_404(target: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert ask(forwarding(tell_scope, "/a"), target).status == 404
+    assert ask(forwarding(tell_scope, "/a"), target).status_code == 404
     assert errors(caplog) == []
 
 
@@ -155,7 +157,7 @@ def test_the_scope_of_the_request_stays_as_it_was() -> None:
         await request.forward(tell_scope, "/a")
         assert request.scope == before
 
-    assert ask(main, "/a/b", state={"x": 1}).status == 201
+    assert ask(main, "/a/b", state={"x": 1}).status_code == 201
 
 
 def test_state_is_that_of_the_request() -> None:
@@ -164,7 +166,7 @@ def test_state_is_that_of_the_request() -> None:
         request.state["user"] = "me"
         await request.forward(tell_scope)
 
-    assert json.loads(ask(main, state={"x": 1}).body)["state"] == {"x": 1, "user": "me"}
+    assert json.loads(ask(main, state={"x": 1}).content)["state"] == {"x": 1, "user": "me"}
 
 
 class Unhashable:
@@ -282,7 +284,7 @@ def test_it_reads_the_body() -> None:
         await send(START)
         await send(whole(b"|".join(pieces)))
 
-    assert ask(forwarding(other), method="POST", body=[b"a", b"b"]).body == b"a|b"
+    assert ask(forwarding(other), method="POST", body=[b"a", b"b"]).content == b"a|b"
 
 
 def test_a_piece_of_the_body_that_came_during_a_sleep_is_not_lost() -> None:
@@ -298,7 +300,7 @@ def test_a_piece_of_the_body_that_came_during_a_sleep_is_not_lost() -> None:
         await send(START)
         await send(whole(b"|".join(pieces)))
 
-    assert ask(main, method="POST", body=[b"a", b"b"]).body == b"a|b"
+    assert ask(main, method="POST", body=[b"a", b"b"]).content == b"a|b"
 
 
 @pytest.mark.parametrize("messages", [(), ({"type": "http.response.push", "path": "/", "headers": []},)])
@@ -367,7 +369,7 @@ def test_a_result_after_it_is_a_mistake(caplog: pytest.LogCaptureFixture) -> Non
         await request.forward(sending(START, whole()))
         return "twice"
 
-    assert ask(main).body == b"other"
+    assert ask(main).content == b"other"
     (record,) = errors(caplog)
     assert "UsageError in request handler: Handlers that call request.accept() should return None" in record
 
@@ -378,7 +380,7 @@ def test_accept_after_it_is_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
         await request.forward(sending(START, whole()))
         await request.accept()
 
-    assert ask(main).body == b"other"
+    assert ask(main).content == b"other"
     assert "Cannot accept an already accepted request" in errors(caplog)[0]
 
 
@@ -407,7 +409,7 @@ def test_response_of_is_none() -> None:
         assert response is None
         return response
 
-    assert ask(main).body == b"other"
+    assert ask(main).content == b"other"
 
 
 @pytest.mark.parametrize("way", ["get_body", "accept", "forward"])
@@ -443,7 +445,7 @@ def test_the_body_limit_can_not_be_swallowed() -> None:
         except OSError:
             await request.forward(sending(START, whole()))
 
-    assert ask(main, method="POST", body=b"abc", headers={"content-length": "3"}).status == 413
+    assert ask(main, method="POST", body=b"abc", headers={"content-length": "3"}).status_code == 413
 
 
 class ClientDisconnect(Exception):
@@ -469,8 +471,7 @@ def test_the_client_leaves(start: bool, last: Any, caplog: pytest.LogCaptureFixt
 
     async def serve() -> Http:
         app = forwarding(waiting_for_the_end(*last, start=start), done=lambda *args: told.append(args[4]))
-        exchange = Http(app)
-        exchange.start()
+        exchange = Http.begin(app)
         await settle()
         exchange.leave()
         await exchange.finish()
@@ -486,8 +487,7 @@ def test_the_client_leaves(start: bool, last: Any, caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize("error", [ValueError("its mistake"), ClientDisconnect("nobody left")])
 def test_another_error_is_told(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     async def serve(other: Any) -> None:
-        exchange = Http(forwarding(other))
-        exchange.start()
+        exchange = Http.begin(forwarding(other))
         await settle()
         exchange.leave()
         await exchange.finish()
@@ -511,8 +511,7 @@ def test_a_send_that_fails_is_passed_to_the_app() -> None:
 
     async def serve() -> Any:
         told: list[Any] = []
-        exchange = Http(forwarding(other, done=lambda *args: told.append(args[4])), lost=True)
-        exchange.start()
+        exchange = Http.begin(forwarding(other, done=lambda *args: told.append(args[4])), lost=True)
         await exchange.until(lambda: exchange.sent)
         exchange.leave()
         await exchange.finish()
@@ -527,10 +526,8 @@ def test_a_cancellation_passes() -> None:
         await asyncio.Event().wait()
 
     async def serve() -> bool:
-        exchange = Http(forwarding(other))
-        exchange.start()
+        exchange = Http.begin(forwarding(other))
         await settle()
-        assert exchange.task is not None
         exchange.task.cancel()
         await asyncio.wait([exchange.task])
         return exchange.task.cancelled()
@@ -684,8 +681,7 @@ def test_websocket_whose_send_fails() -> None:
         raise OSError
 
     async def serve() -> Any:
-        socket = Websocket(forwarding_ws(other), lost=True)
-        socket.start()
+        socket = Websocket.begin(forwarding_ws(other), lost=True)
         await socket.until(lambda: socket.sent)
         socket.left = True
         await socket.finish()
@@ -710,7 +706,7 @@ def test_websocket_too_late(way: str, text: str) -> None:
     assert seen == [f"Cannot forward {text} websocket"]
 
 
-def test_websocket_that_left_before() -> None:
+async def test_websocket_that_left_before() -> None:
     seen = []
 
     @to_asgi
@@ -722,14 +718,11 @@ def test_websocket_that_left_before() -> None:
         except DisconnectedError as error:
             seen.append(str(error))
 
-    async def serve() -> None:
-        socket = Websocket(main)
-        await socket.receive()
-        socket.leave()
-        socket.start()
-        await socket.finish()
-
-    run(serve())
+    socket = Websocket(main)
+    await socket.receive()
+    socket.leave()
+    socket.start()
+    await socket.finish()
     assert seen == ["Cannot forward ws that already disconnected"]
 
 

@@ -12,7 +12,8 @@ import pytest
 from asgineer import HttpRequest, ServerClosing, _shutdown, spawn, to_asgi
 from asgineer.testing._lifespan import Lifespan, LifespanFailed
 
-from .driver import Http, converse, errors, run, settle
+from .asgi import Http, converse
+from .turns import errors, run, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -69,21 +70,18 @@ class Messages:
 
 
 @pytest.mark.parametrize(("state", "keys"), [({"db": 1}, ["db"]), (None, []), ({}, []), ([("a", 1)], ["a"])])
-def test_what_it_yields_is_the_state_of_each_request(state: Any, keys: list[str]) -> None:
-    async def main() -> None:
-        story = Story(state)
-        life = Lifespan(story.app)
-        await life.startup()
-        assert story.notes == ["start"]
-        exchange = await converse(story.app)
-        assert exchange.text == f'{{"state":{keys}}}'.replace("'", '"')
-        await life.shutdown()
-        assert story.notes == ["start", "end"]
-
-    run(main())
+async def test_what_it_yields_is_the_state_of_each_request(state: Any, keys: list[str]) -> None:
+    story = Story(state)
+    life = Lifespan(story.app)
+    await life.startup()
+    assert story.notes == ["start"]
+    exchange = await converse(story.app)
+    assert exchange.text == f'{{"state":{keys}}}'.replace("'", '"')
+    await life.shutdown()
+    assert story.notes == ["start", "end"]
 
 
-def test_a_request_cannot_change_the_state_of_others() -> None:
+async def test_a_request_cannot_change_the_state_of_others() -> None:
     seen: list[Any] = []
 
     @contextlib.asynccontextmanager
@@ -95,188 +93,153 @@ def test_a_request_cannot_change_the_state_of_others() -> None:
         request.state["mine"] = True
         return ""
 
-    async def main() -> None:
-        app = to_asgi(handler, lifespan=lifespan)
-        life = Lifespan(app)
-        await life.startup()
-        await converse(app)
-        await converse(app)
-        await life.shutdown()
-
-    run(main())
+    app = to_asgi(handler, lifespan=lifespan)
+    life = Lifespan(app)
+    await life.startup()
+    await converse(app)
+    await converse(app)
+    await life.shutdown()
     assert seen == [{"shared": 1}, {"shared": 1}]
 
 
-def test_a_state_that_is_no_mapping(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        story = Story(42)
-        with pytest.raises(LifespanFailed, match="A lifespan yields a mapping or nothing, not int"):
-            await Lifespan(story.app).startup()
-        assert story.notes == ["start", "end"], "what it opened is closed"
-
-    run(main())
+async def test_a_state_that_is_no_mapping(caplog: pytest.LogCaptureFixture) -> None:
+    story = Story(42)
+    with pytest.raises(LifespanFailed, match="A lifespan yields a mapping or nothing, not int"):
+        await Lifespan(story.app).startup()
+    assert story.notes == ["start", "end"], "what it opened is closed"
     assert len(errors(caplog)) == 1
 
 
-def test_an_error_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        story = Story(at_start=KeyError("no database"))
-        with pytest.raises(LifespanFailed, match="KeyError in lifespan startup: .*no database"):
-            await Lifespan(story.app).startup()
-
-    run(main())
+async def test_an_error_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    story = Story(at_start=KeyError("no database"))
+    with pytest.raises(LifespanFailed, match="KeyError in lifespan startup: .*no database"):
+        await Lifespan(story.app).startup()
     (text,) = errors(caplog)
     assert "lifespan startup" in text
 
 
-def test_an_error_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        story = Story()
-        story.at_end = KeyError("oh")
-        life = Lifespan(story.app)
-        await life.startup()
-        with pytest.raises(LifespanFailed, match="KeyError in lifespan shutdown"):
-            await life.shutdown()
-
-    run(main())
+async def test_an_error_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    story = Story()
+    story.at_end = KeyError("oh")
+    life = Lifespan(story.app)
+    await life.startup()
+    with pytest.raises(LifespanFailed, match="KeyError in lifespan shutdown"):
+        await life.shutdown()
     assert len(errors(caplog)) == 1
 
 
-def test_an_app_without_a_lifespan_starts_and_ends() -> None:
+async def test_an_app_without_a_lifespan_starts_and_ends() -> None:
     async def handler(request: HttpRequest) -> str:
         return "x"
 
-    async def main() -> None:
-        messages = Messages("lifespan.startup", "lifespan.shutdown")
-        await messages.serve(to_asgi(handler))
-        assert messages.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-
-    run(main())
+    messages = Messages("lifespan.startup", "lifespan.shutdown")
+    await messages.serve(to_asgi(handler))
+    assert messages.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-def test_unknown_messages_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        story = Story()
-        messages = Messages("lifespan.hello", "lifespan.startup", "lifespan.tick", "lifespan.shutdown")
-        await messages.serve(story.app)
-        assert messages.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-        assert story.notes == ["start", "end"]
-
-    run(main())
+async def test_unknown_messages_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    story = Story()
+    messages = Messages("lifespan.hello", "lifespan.startup", "lifespan.tick", "lifespan.shutdown")
+    await messages.serve(story.app)
+    assert messages.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert story.notes == ["start", "end"]
     texts = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert texts == [f"Unknown lifespan message 'lifespan.{x}' is ignored" for x in ("hello", "tick")]
 
 
-def test_the_notice_ends_a_start_that_waits(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        notes: list[str] = []
+async def test_the_notice_ends_a_start_that_waits(caplog: pytest.LogCaptureFixture) -> None:
+    notes: list[str] = []
 
-        @contextlib.asynccontextmanager
-        async def lifespan() -> AsyncIterator[None]:
-            try:
-                await asyncio.Event().wait()
-                yield
-            finally:
-                notes.append("cleaned up")
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            notes.append("cleaned up")
 
-        async def handler(request: HttpRequest) -> str:
-            return ""
+    async def handler(request: HttpRequest) -> str:
+        return ""
 
-        messages = Messages("lifespan.startup")
-        serving = asyncio.ensure_future(messages.serve(to_asgi(handler, lifespan=lifespan)))
-        await settle()
-        _shutdown.notice().begin()
-        await serving
-        assert (messages.sent, notes) == (["lifespan.startup.failed"], ["cleaned up"])
-
-    run(main())
+    messages = Messages("lifespan.startup")
+    serving = asyncio.ensure_future(messages.serve(to_asgi(handler, lifespan=lifespan)))
+    await settle()
+    _shutdown.notice().begin()
+    await serving
+    assert (messages.sent, notes) == (["lifespan.startup.failed"], ["cleaned up"])
     assert errors(caplog) == []
 
 
-def test_a_cleanup_that_ends_by_the_notice_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        story = Story()
-        story.at_end = ServerClosing()
-        life = Lifespan(story.app)
-        await life.startup()
-        await life.shutdown()
-
-    run(main())
+async def test_a_cleanup_that_ends_by_the_notice_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    story = Story()
+    story.at_end = ServerClosing()
+    life = Lifespan(story.app)
+    await life.startup()
+    await life.shutdown()
     assert errors(caplog) == []
 
 
-def test_a_server_that_ends_before_it_started() -> None:
-    async def main() -> None:
-        story = Story()
-        messages = Messages("lifespan.shutdown")
-        await messages.serve(story.app)
-        assert (story.notes, messages.sent) == ([], [])
-
-    run(main())
+async def test_a_server_that_ends_before_it_started() -> None:
+    story = Story()
+    messages = Messages("lifespan.shutdown")
+    await messages.serve(story.app)
+    assert (story.notes, messages.sent) == ([], [])
 
 
-def test_a_server_that_gives_no_notice_gives_it_by_its_end() -> None:
-    async def main() -> None:
-        story = Story()
-        messages = Messages("lifespan.startup")
-        serving = asyncio.ensure_future(messages.serve(story.app))
-        await settle()
-        told: list[str] = []
-        _shutdown.notice().add(lambda: told.append("closing"))
-        messages.tell("lifespan.shutdown")
-        await serving
-        assert told == ["closing"]
-
-    run(main())
+async def test_a_server_that_gives_no_notice_gives_it_by_its_end() -> None:
+    story = Story()
+    messages = Messages("lifespan.startup")
+    serving = asyncio.ensure_future(messages.serve(story.app))
+    await settle()
+    told: list[str] = []
+    _shutdown.notice().add(lambda: told.append("closing"))
+    messages.tell("lifespan.shutdown")
+    await serving
+    assert told == ["closing"]
 
 
-def test_the_order_of_the_end() -> None:
+async def test_the_order_of_the_end() -> None:
     """The notice, then handlers, then spawned tasks, then what stands after the yield."""
+    story = Story()
+    notes = story.notes
 
-    async def main() -> None:
-        story = Story()
-        notes = story.notes
+    async def plain() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            notes.append("plain task")
 
-        async def plain() -> None:
-            try:
-                await asyncio.Event().wait()
-            finally:
-                notes.append("plain task")
+    gate = asyncio.Event()
 
-        gate = asyncio.Event()
+    async def careful() -> None:
+        await gate.wait()
+        notes.append("careful task")
 
-        async def careful() -> None:
-            await gate.wait()
-            notes.append("careful task")
+    async def handler(request: HttpRequest) -> str:
+        spawn(plain())
+        spawn(careful(), wait=True)
+        try:
+            await request.sleep_while_connected(1000)
+        except ServerClosing:
+            notes.append("handler")
+            raise
+        return ""
 
-        async def handler(request: HttpRequest) -> str:
-            spawn(plain())
-            spawn(careful(), wait=True)
-            try:
-                await request.sleep_while_connected(1000)
-            except ServerClosing:
-                notes.append("handler")
-                raise
-            return ""
-
-        app = to_asgi(handler, lifespan=story.lifespan)
-        life = Lifespan(app)
-        await life.startup()
-        exchange = Http(app)
-        exchange.start()
-        await settle()
-        _shutdown.notice().begin()
-        await exchange.finish()
-        assert exchange.status == 503
-        ending = asyncio.ensure_future(life.shutdown())
-        await settle()
-        assert "end" not in notes
-        gate.set()
-        await ending
-        assert sorted(notes[1:3]) == ["handler", "plain task"]
-        assert notes[3:] == ["careful task", "end"]
-
-    run(main())
+    app = to_asgi(handler, lifespan=story.lifespan)
+    life = Lifespan(app)
+    await life.startup()
+    exchange = Http.begin(app)
+    await settle()
+    _shutdown.notice().begin()
+    await exchange.finish()
+    assert exchange.status == 503
+    ending = asyncio.ensure_future(life.shutdown())
+    await settle()
+    assert "end" not in notes
+    gate.set()
+    await ending
+    assert sorted(notes[1:3]) == ["handler", "plain task"]
+    assert notes[3:] == ["careful task", "end"]
 
 
 # On a server without a lifespan
@@ -343,10 +306,8 @@ def test_a_client_that_leaves_does_not_end_the_late_start(caplog: pytest.LogCapt
     story = Story(at_start=KeyError("no database"))
 
     async def main() -> None:
-        exchange = Http(story.app)
-        exchange.start()
+        exchange = Http.begin(story.app)
         await asyncio.sleep(0)
-        assert exchange.task is not None
         exchange.task.cancel()
         await asyncio.wait([exchange.task])
         await settle()

@@ -11,7 +11,7 @@ import pytest
 
 from asgineer import UsageError, running, to_asgi
 
-from .driver import errors, run, settle
+from .turns import errors, run, settle
 
 if TYPE_CHECKING:
     from asgineer._request import Receive, Scope, Send
@@ -58,16 +58,12 @@ async def in_block(app: Any, *, raising: BaseException | None = None) -> Any:
         return dict(state)
 
 
-def test_start_and_stop() -> None:
+async def test_start_and_stop() -> None:
     app = App()
-
-    async def serve() -> None:
-        async with running(app) as state:
-            assert app.heard == ["lifespan.startup"]
-            assert state == {"pool": 3}
-        assert app.heard == ["lifespan.startup", "lifespan.shutdown"]
-
-    run(serve())
+    async with running(app) as state:
+        assert app.heard == ["lifespan.startup"]
+        assert state == {"pool": 3}
+    assert app.heard == ["lifespan.startup", "lifespan.shutdown"]
 
 
 @pytest.mark.parametrize("error", [ValueError("of the block"), asyncio.CancelledError()])
@@ -162,7 +158,7 @@ def test_an_app_that_does_not_end_is_cancelled() -> None:
     assert app.heard == ["lifespan.startup", "lifespan.shutdown", "cancelled"]
 
 
-def test_a_start_that_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_start_that_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
     heard = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -173,38 +169,27 @@ def test_a_start_that_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
             heard.append("cancelled")
             raise ValueError("on the way out") from None
 
-    async def serve() -> None:
-        task = asyncio.create_task(in_block(app))
-        await settle()
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-
-    run(serve())
+    task = asyncio.create_task(in_block(app))
+    await settle()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
     assert heard == ["cancelled"]
     gc.collect()  # when asyncio tells of exceptions that nobody saw
     assert errors(caplog) == ["ValueError in the lifespan of app"]
 
 
-def test_one_app_twice() -> None:
+async def test_one_app_twice() -> None:
     app = App()
-
-    async def serve() -> None:
-        async with running(app):
-            with pytest.raises(UsageError, match="App is running already"):
-                await in_block(app)
-        assert app.heard == ["lifespan.startup", "lifespan.shutdown"]
-        await in_block(app)
-
-    run(serve())
+    async with running(app):
+        with pytest.raises(UsageError, match="App is running already"):
+            await in_block(app)
+    assert app.heard == ["lifespan.startup", "lifespan.shutdown"]
+    await in_block(app)
 
 
-def test_two_apps() -> None:
+async def test_two_apps() -> None:
     first, second = App(), App()
-
-    async def serve() -> None:
-        async with running(first), running(second):
-            pass
-
-    run(serve())
+    async with running(first), running(second):
+        pass
     assert first.heard == second.heard == ["lifespan.startup", "lifespan.shutdown"]

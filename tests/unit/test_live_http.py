@@ -19,21 +19,16 @@ from asgineer import (
     stats,
     to_asgi,
 )
-from asgineer.testing._fakeclock import fake_clock
 
-from .driver import Http, advance, ask, converse, errors, run, settle
+from .asgi import Http, converse
+from .asking import ask
 from .test_stream import Events, Stalled, cancel_at, loop_errors
+from .turns import advance, errors, run, settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from asgineer.testing._fakeclock import FakeClock
-
-
-@pytest.fixture
-def clock() -> Iterator[FakeClock]:
-    with fake_clock() as clock:
-        yield clock
 
 
 def returning(result: Any, **settings: Any) -> Any:
@@ -47,75 +42,61 @@ def returning(result: Any, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
-def test_a_stream_is_cancelled_where_it_waits_when_the_client_leaves(
+async def test_a_stream_is_cancelled_where_it_waits_when_the_client_leaves(
     before: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def main() -> None:
-        events = Events(*["x"] * before)
-        exchange = Http(returning(events))
-        exchange.start()
-        await settle()
-        exchange.leave()
-        await exchange.finish()
-        assert (events.cancelled, events.closed) == (1, 1)
-        assert not exchange.complete
-
-    run(main())
+    events = Events(*["x"] * before)
+    exchange = Http.begin(returning(events))
+    await settle()
+    exchange.leave()
+    await exchange.finish()
+    assert (events.cancelled, events.closed) == (1, 1)
+    assert not exchange.complete
     assert errors(caplog) == []
 
 
-def test_a_stream_deep_in_an_upstream_request_is_cancelled_then_closed() -> None:
-    async def main() -> None:
-        notes: list[str] = []
+async def test_a_stream_deep_in_an_upstream_request_is_cancelled_then_closed() -> None:
+    notes: list[str] = []
 
-        async def upstream() -> AsyncGenerator[str]:
-            try:
-                yield "token"
-                async with asyncio.timeout(1000), asyncio.TaskGroup() as group:
-                    await group.create_task(asyncio.Event().wait())
-            except asyncio.CancelledError:
-                notes.append("cancelled")
-                raise
-            finally:
-                await asyncio.sleep(0)
-                notes.append("upstream closed")
+    async def upstream() -> AsyncGenerator[str]:
+        try:
+            yield "token"
+            async with asyncio.timeout(1000), asyncio.TaskGroup() as group:
+                await group.create_task(asyncio.Event().wait())
+        except asyncio.CancelledError:
+            notes.append("cancelled")
+            raise
+        finally:
+            await asyncio.sleep(0)
+            notes.append("upstream closed")
 
-        async def tokens() -> AsyncIterator[str]:
-            async with contextlib.aclosing(upstream()) as source:
-                async for token in source:
-                    yield token
+    async def tokens() -> AsyncIterator[str]:
+        async with contextlib.aclosing(upstream()) as source:
+            async for token in source:
+                yield token
 
-        exchange = Http(returning(tokens()))
-        exchange.start()
-        await exchange.until(lambda: len(exchange.sent) == 2)
-        await settle()
-        exchange.leave()
-        await exchange.finish()
-        assert notes == ["cancelled", "upstream closed"]
-
-    run(main())
+    exchange = Http.begin(returning(tokens()))
+    await exchange.until(lambda: len(exchange.sent) == 2)
+    await settle()
+    exchange.leave()
+    await exchange.finish()
+    assert notes == ["cancelled", "upstream closed"]
 
 
-def test_a_stream_that_was_never_started_is_closed_when_the_client_had_left() -> None:
-    async def main() -> None:
-        events = Events()
-        exchange = Http(returning(events))
-        exchange.leave()
-        exchange.start()
-        await exchange.finish()
-        assert events.closed == 1
-
-    run(main())
+async def test_a_stream_that_was_never_started_is_closed_when_the_client_had_left() -> None:
+    events = Events()
+    exchange = Http(returning(events))
+    exchange.leave()
+    exchange.start()
+    await exchange.finish()
+    assert events.closed == 1
 
 
-def test_the_notice_does_not_cut_a_plain_stream() -> None:
-    async def main() -> None:
-        events = Events("a", then="end")
-        _shutdown.notice().begin()
-        exchange = await converse(returning(events))
-        assert (exchange.complete, exchange.text) == (True, "a")
-
-    run(main())
+async def test_the_notice_does_not_cut_a_plain_stream() -> None:
+    events = Events("a", then="end")
+    _shutdown.notice().begin()
+    exchange = await converse(returning(events))
+    assert (exchange.complete, exchange.text) == (True, "a")
 
 
 @pytest.mark.parametrize(("body", "complete"), [("abcdef", True), ("abc", False), ("", False)])
@@ -129,51 +110,44 @@ def test_a_stream_that_is_shorter_than_its_length(
     assert len(errors(caplog)) == (0 if complete else 1)
 
 
-def test_a_stalled_client_is_left(clock: FakeClock) -> None:
-    async def main() -> None:
-        seen: list[BaseException] = []
-        before = stats()
+async def test_a_stalled_client_is_left(clock: FakeClock) -> None:
+    seen: list[BaseException] = []
+    before = stats()
 
-        async def handler(request: HttpRequest) -> None:
-            await request.accept(200, {})
-            try:
-                await request.send("x")
-            except DisconnectedError as error:
-                seen.append(error)
-                with pytest.raises(DisconnectedError):
-                    await request.send("y")
-                with pytest.raises(DisconnectedError):
-                    await request.sleep_while_connected(1)
-                raise
+    async def handler(request: HttpRequest) -> None:
+        await request.accept(200, {})
+        try:
+            await request.send("x")
+        except DisconnectedError as error:
+            seen.append(error)
+            with pytest.raises(DisconnectedError):
+                await request.send("y")
+            with pytest.raises(DisconnectedError):
+                await request.sleep_while_connected(1)
+            raise
 
-        exchange = Stalled(to_asgi(handler, limits=Limits(send=3)))
+    exchange = Stalled(to_asgi(handler, limits=Limits(send=3)))
+    exchange.after = 0
+    exchange.start()
+    await advance(clock, 3)
+    assert seen == []
+    await advance(clock, 3)
+    await exchange.finish()
+    assert "does not read" in str(seen[0])
+    assert stats().send_timeouts == before.send_timeouts + 1
+
+
+async def test_a_whole_response_and_no_limit_have_no_deadline(clock: FakeClock) -> None:
+    plain, endless = Stalled(returning("x")), Stalled(returning(Events("x"), limits=Limits(send=None)))
+    for exchange in (plain, endless):
         exchange.after = 0
         exchange.start()
-        await advance(clock, 3)
-        assert seen == []
-        await advance(clock, 3)
-        await exchange.finish()
-        assert "does not read" in str(seen[0])
-        assert stats().send_timeouts == before.send_timeouts + 1
-
-    run(main())
-
-
-def test_a_whole_response_and_no_limit_have_no_deadline(clock: FakeClock) -> None:
-    async def main() -> None:
-        plain, endless = Stalled(returning("x")), Stalled(returning(Events("x"), limits=Limits(send=None)))
-        for exchange in (plain, endless):
-            exchange.after = 0
-            exchange.start()
-        await advance(clock, 10_000)
-        await advance(clock, 10_000)
-        for exchange in (plain, endless):
-            assert exchange.task is not None
-            assert not exchange.task.done()
-            exchange.task.cancel()
-            await asyncio.wait([exchange.task])
-
-    run(main())
+    await advance(clock, 10_000)
+    await advance(clock, 10_000)
+    for exchange in (plain, endless):
+        assert not exchange.task.done()
+        exchange.task.cancel()
+        await asyncio.wait([exchange.task])
 
 
 # cancel_on_disconnect
@@ -219,186 +193,146 @@ async def work_a_little() -> None:
     ("work", "notes"),
     [(wait_for_ever, ["began", DisconnectedError]), (swallow, ["began", "worked", DisconnectedError])],
 )
-def test_the_block_is_cancelled_when_the_client_leaves(
+async def test_the_block_is_cancelled_when_the_client_leaves(
     work: Any, notes: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def main() -> None:
-        computing = Computing(work)
-        exchange = Http(to_asgi(computing))
-        exchange.start()
-        await settle()
-        assert computing.notes == ["began"]
-        exchange.leave()
-        await exchange.finish()
-        assert computing.notes == notes
-        assert computing.cancelling == 0
-        assert exchange.sent == []
-
-    run(main())
+    computing = Computing(work)
+    exchange = Http.begin(to_asgi(computing))
+    await settle()
+    assert computing.notes == ["began"]
+    exchange.leave()
+    await exchange.finish()
+    assert computing.notes == notes
+    assert computing.cancelling == 0
+    assert exchange.sent == []
     assert errors(caplog) == []
 
 
-def test_a_block_that_ends_before() -> None:
-    async def main() -> None:
-        computing = Computing(work_a_little)
-        exchange = await converse(to_asgi(computing))
-        assert (exchange.text, computing.notes) == ("done", ["began", "worked"])
-
-    run(main())
+async def test_a_block_that_ends_before() -> None:
+    computing = Computing(work_a_little)
+    exchange = await converse(to_asgi(computing))
+    assert (exchange.text, computing.notes) == ("done", ["began", "worked"])
 
 
-def test_a_client_that_leaves_after_the_block_cancels_nothing() -> None:
-    async def main() -> None:
-        async def handler(request: HttpRequest) -> str:
-            async with request.cancel_on_disconnect():
-                await asyncio.sleep(0)
-            exchange.leave()
-            await settle()
-            return "done"
-
-        exchange = Http(to_asgi(handler))
-        exchange.start()
-        await exchange.finish()
-        assert exchange.text == "done"
-
-    run(main())
-
-
-def test_a_client_that_has_left_before_the_block() -> None:
-    async def main() -> None:
-        computing = Computing(wait_for_ever)
-        exchange = Http(to_asgi(computing))
+async def test_a_client_that_leaves_after_the_block_cancels_nothing() -> None:
+    async def handler(request: HttpRequest) -> str:
+        async with request.cancel_on_disconnect():
+            await asyncio.sleep(0)
         exchange.leave()
-        exchange.start()
-        await exchange.finish()
-        assert computing.notes[-1] is DisconnectedError
-        assert computing.cancelling == 0
-
-    run(main())
-
-
-def test_blocks_in_each_other_after_the_word_that_the_client_left() -> None:
-    async def main() -> None:
-        seen: list[str] = []
-
-        async def handler(request: HttpRequest) -> None:
-            with pytest.raises(DisconnectedError):
-                await request.sleep_while_connected(1000)
-            try:
-                async with request.cancel_on_disconnect(), request.cancel_on_disconnect():
-                    await wait_for_ever()
-            except DisconnectedError:
-                seen.append("told")
-                await asyncio.sleep(0)
-                raise
-
-        exchange = Http(to_asgi(handler))
-        exchange.start()
         await settle()
-        exchange.leave()
-        await exchange.finish()
-        assert exchange.task is not None
-        assert (seen, exchange.task.cancelling()) == (["told"], 0)
+        return "done"
 
-    run(main())
+    exchange = Http.begin(to_asgi(handler))
+    await exchange.finish()
+    assert exchange.text == "done"
 
 
-def test_the_notice_does_not_cancel_the_block() -> None:
-    async def main() -> None:
-        gate = asyncio.Event()
-        computing = Computing(gate.wait)
-        exchange = Http(to_asgi(computing))
-        exchange.start()
-        await settle()
-        _shutdown.notice().begin()
-        await settle()
-        assert computing.notes == ["began"]
-        gate.set()
-        await exchange.finish()
-        assert exchange.text == "done"
+async def test_a_client_that_has_left_before_the_block() -> None:
+    computing = Computing(wait_for_ever)
+    exchange = Http(to_asgi(computing))
+    exchange.leave()
+    exchange.start()
+    await exchange.finish()
+    assert computing.notes[-1] is DisconnectedError
+    assert computing.cancelling == 0
 
-    run(main())
+
+async def test_blocks_in_each_other_after_the_word_that_the_client_left() -> None:
+    seen: list[str] = []
+
+    async def handler(request: HttpRequest) -> None:
+        with pytest.raises(DisconnectedError):
+            await request.sleep_while_connected(1000)
+        try:
+            async with request.cancel_on_disconnect(), request.cancel_on_disconnect():
+                await wait_for_ever()
+        except DisconnectedError:
+            seen.append("told")
+            await asyncio.sleep(0)
+            raise
+
+    exchange = Http.begin(to_asgi(handler))
+    await settle()
+    exchange.leave()
+    await exchange.finish()
+    assert (seen, exchange.task.cancelling()) == (["told"], 0)
+
+
+async def test_the_notice_does_not_cancel_the_block() -> None:
+    gate = asyncio.Event()
+    computing = Computing(gate.wait)
+    exchange = Http.begin(to_asgi(computing))
+    await settle()
+    _shutdown.notice().begin()
+    await settle()
+    assert computing.notes == ["began"]
+    gate.set()
+    await exchange.finish()
+    assert exchange.text == "done"
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-def test_a_cancellation_by_somebody_else_stays_one(leaves: bool) -> None:
-    async def main() -> None:
-        computing = Computing(wait_for_ever)
-        exchange = Http(to_asgi(computing))
-        exchange.start()
-        await settle()
-        assert exchange.task is not None
-        exchange.task.cancel()
-        if leaves:
-            exchange.leave()
-        await asyncio.wait([exchange.task])
-        assert exchange.task.cancelled()
-        assert computing.notes == ["began", asyncio.CancelledError]
-
-    run(main())
+async def test_a_cancellation_by_somebody_else_stays_one(leaves: bool) -> None:
+    computing = Computing(wait_for_ever)
+    exchange = Http.begin(to_asgi(computing))
+    await settle()
+    exchange.task.cancel()
+    if leaves:
+        exchange.leave()
+    await asyncio.wait([exchange.task])
+    assert exchange.task.cancelled()
+    assert computing.notes == ["began", asyncio.CancelledError]
 
 
-def test_a_timeout_inside_and_around_stays_one() -> None:
-    async def main() -> None:
-        async def inside(request: HttpRequest) -> str:
+async def test_a_timeout_inside_and_around_stays_one() -> None:
+    async def inside(request: HttpRequest) -> str:
+        async with request.cancel_on_disconnect():
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(wait_for_ever(), 0.001)
+        return "inside"
+
+    async def around(request: HttpRequest) -> str:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.001), request.cancel_on_disconnect():
+                await wait_for_ever()
+        return "around"
+
+    assert (await converse(to_asgi(inside))).text == "inside"
+    assert (await converse(to_asgi(around))).text == "around"
+
+
+async def test_what_the_block_raises_is_raised() -> None:
+    async def handler(request: HttpRequest) -> str:
+        with pytest.raises(KeyError):
             async with request.cancel_on_disconnect():
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(wait_for_ever(), 0.001)
-            return "inside"
+                raise KeyError
+        await asyncio.sleep(0)
+        return "done"
 
-        async def around(request: HttpRequest) -> str:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.001), request.cancel_on_disconnect():
-                    await wait_for_ever()
-            return "around"
-
-        assert (await converse(to_asgi(inside))).text == "inside"
-        assert (await converse(to_asgi(around))).text == "around"
-
-    run(main())
+    assert (await converse(to_asgi(handler))).text == "done"
 
 
-def test_what_the_block_raises_is_raised() -> None:
-    async def main() -> None:
-        async def handler(request: HttpRequest) -> str:
-            with pytest.raises(KeyError):
-                async with request.cancel_on_disconnect():
-                    raise KeyError
-            await asyncio.sleep(0)
-            return "done"
-
-        assert (await converse(to_asgi(handler))).text == "done"
-
-    run(main())
-
-
-def test_a_send_in_the_block_that_finds_the_client_gone() -> None:
+async def test_a_send_in_the_block_that_finds_the_client_gone() -> None:
     """The send tells the guard of its own task: no cancellation may be left for what comes later."""
+    notes: list[Any] = []
 
-    async def main() -> None:
-        notes: list[Any] = []
+    async def handler(request: HttpRequest) -> None:
+        await request.accept(200, {})
+        try:
+            async with request.cancel_on_disconnect():
+                exchange.left = True  # as the server knows, and nobody was told yet
+                await request.send("x")
+        except DisconnectedError:
+            await asyncio.sleep(0)
+            task = asyncio.current_task()
+            assert task is not None
+            notes.append(task.cancelling())
+            raise
 
-        async def handler(request: HttpRequest) -> None:
-            await request.accept(200, {})
-            try:
-                async with request.cancel_on_disconnect():
-                    exchange.gone = True  # as the server knows, and nobody was told yet
-                    await request.send("x")
-            except DisconnectedError:
-                await asyncio.sleep(0)
-                task = asyncio.current_task()
-                assert task is not None
-                notes.append(task.cancelling())
-                raise
-
-        exchange = Http(to_asgi(handler), lost=True)
-        exchange.start()
-        await exchange.finish()
-        assert exchange.task is not None
-        assert not exchange.task.cancelled()
-        assert notes == [0]
-
-    run(main())
+    exchange = Http.begin(to_asgi(handler), lost=True)
+    await exchange.finish()
+    assert not exchange.task.cancelled()
+    assert notes == [0]
 
 
 def test_the_body_is_read_before_up_to_its_limit() -> None:
@@ -408,8 +342,8 @@ def test_the_body_is_read_before_up_to_its_limit() -> None:
         return await request.get_body()
 
     app = to_asgi(handler, limits=Limits(body=6))
-    assert ask(app, method="POST", body=[b"abc", b"def"]).body == b"abcdef"
-    assert ask(app, method="POST", body=[b"abc", b"defg"]).status == 413
+    assert ask(app, method="POST", body=[b"abc", b"def"]).content == b"abcdef"
+    assert ask(app, method="POST", body=[b"abc", b"defg"]).status_code == 413
 
 
 def test_the_body_that_is_too_large_is_told_in_the_handler() -> None:
@@ -427,54 +361,45 @@ def test_the_body_that_is_too_large_is_told_in_the_handler() -> None:
     assert seen == [413]
 
 
-def test_a_body_that_the_handler_read_already() -> None:
-    async def main() -> None:
-        async def handler(request: HttpRequest) -> None:
-            assert [piece async for piece in request.iter_body()] == [b"abc"]
-            async with request.cancel_on_disconnect():
-                await wait_for_ever()
+async def test_a_body_that_the_handler_read_already() -> None:
+    async def handler(request: HttpRequest) -> None:
+        assert [piece async for piece in request.iter_body()] == [b"abc"]
+        async with request.cancel_on_disconnect():
+            await wait_for_ever()
 
-        exchange = Http(to_asgi(handler), method="POST", body=b"abc")
-        exchange.start()
-        await settle()
-        exchange.leave()
-        await exchange.finish()
-        assert exchange.sent == []
-
-    run(main())
+    exchange = Http.begin(to_asgi(handler), method="POST", body=b"abc")
+    await settle()
+    exchange.leave()
+    await exchange.finish()
+    assert exchange.sent == []
 
 
-def test_a_watcher_beside_a_task_that_reads_the_body_is_told() -> None:
+async def test_a_watcher_beside_a_task_that_reads_the_body_is_told() -> None:
     """The reader asks the server itself; when it is done, somebody has to listen for the others."""
+    notes: list[str] = []
 
-    async def main() -> None:
-        notes: list[str] = []
-
-        async def handler(request: HttpRequest) -> Any:
-            reading = asyncio.ensure_future(request.get_body())
-            await settle()
-            events = Events("x")
-
-            async def stream() -> AsyncIterator[str]:
-                try:
-                    yield await events.__anext__()
-                    await events.__anext__()
-                finally:
-                    notes.append((await reading).decode())
-
-            return stream()
-
-        exchange = Http(to_asgi(handler), method="POST", rest=True)
-        exchange.start()
-        await exchange.until(lambda: len(exchange.sent) == 2)
+    async def handler(request: HttpRequest) -> Any:
+        reading = asyncio.ensure_future(request.get_body())
         await settle()
-        exchange.feed(b"body", more=False)
-        await settle()
-        exchange.leave()
-        await exchange.finish()
-        assert notes == ["body"]
+        events = Events("x")
 
-    run(main())
+        async def stream() -> AsyncIterator[str]:
+            try:
+                yield await events.__anext__()
+                await events.__anext__()
+            finally:
+                notes.append((await reading).decode())
+
+        return stream()
+
+    exchange = Http.begin(to_asgi(handler), method="POST", rest=True)
+    await exchange.until(lambda: len(exchange.sent) == 2)
+    await settle()
+    exchange.feed(b"body", more=False)
+    await settle()
+    exchange.leave()
+    await exchange.finish()
+    assert notes == ["body"]
 
 
 # Cancelled at any await
@@ -535,50 +460,41 @@ def test_cancelled_at_any_step(handler: Any, caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.parametrize("how", ["leave", "notice"])
 @pytest.mark.parametrize("handler", [_sleep, _read, _send, _compute, _stream, _sleep_and_read])
-def test_told_at_any_step(handler: Any, how: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_told_at_any_step(handler: Any, how: str, caplog: pytest.LogCaptureFixture) -> None:
     """The client leaves, or the server begins to stop, after any number of turns: nothing is left behind."""
-
-    async def main() -> None:
-        app = to_asgi(handler)
-        with loop_errors() as complaints:
-            for step in range(200):
-                exchange = Http(app, method="POST", body=[b"a", b"b", b"c"])
-                exchange.start()
-                for _ in range(step):
-                    await asyncio.sleep(0)
-                assert exchange.task is not None
-                running = not exchange.task.done()
-                if how == "leave":
-                    exchange.leave()
-                else:
-                    _shutdown.notice().begin()
-                await exchange.finish()
-                assert (exchange.error, exchange.task.cancelling()) == (None, 0)
-                await settle()
-                _shutdown.forget()
-                gc.collect(0)
-                if not running:
-                    break
-        assert complaints == []
-
-    run(main())
+    app = to_asgi(handler)
+    with loop_errors() as complaints:
+        for step in range(200):
+            exchange = Http.begin(app, method="POST", body=[b"a", b"b", b"c"])
+            for _ in range(step):
+                await asyncio.sleep(0)
+            running = not exchange.task.done()
+            if how == "leave":
+                exchange.leave()
+            else:
+                _shutdown.notice().begin()
+            await exchange.finish()
+            assert (exchange.error, exchange.task.cancelling()) == (None, 0)
+            await settle()
+            _shutdown.forget()
+            gc.collect(0)
+            if not running:
+                break
+    assert complaints == []
     assert errors(caplog) == []
 
 
-def test_server_closing_is_a_503_before_the_response_and_an_abort_after_it() -> None:
-    async def main() -> None:
-        async def after(request: HttpRequest) -> None:
-            await request.accept(200, {})
-            await request.send("x")
-            raise ServerClosing
+async def test_server_closing_is_a_503_before_the_response_and_an_abort_after_it() -> None:
+    async def after(request: HttpRequest) -> None:
+        await request.accept(200, {})
+        await request.send("x")
+        raise ServerClosing
 
-        async def before(request: HttpRequest) -> None:
-            raise ServerClosing
+    async def before(request: HttpRequest) -> None:
+        raise ServerClosing
 
-        exchange = await converse(to_asgi(before))
-        assert (exchange.status, exchange.headers["retry-after"]) == (503, "1")
-        exchange = await converse(to_asgi(after))
-        assert not exchange.complete
-        assert exchange.error is not None
-
-    run(main())
+    exchange = await converse(to_asgi(before))
+    assert (exchange.status, exchange.headers["retry-after"]) == (503, "1")
+    exchange = await converse(to_asgi(after))
+    assert not exchange.complete
+    assert exchange.error is not None

@@ -22,9 +22,10 @@ from asgineer import (
 )
 from asgineer.testing._fakeclock import FakeClock, fake_clock
 
-from .driver import Http, advance, converse, run, settle
+from .asgi import Http, converse
 from .form_corpus import BAD, CHUNKS, END, GOOD, TYPE, decode, part, pieces, upload
 from .form_requests import BIG, QUERY_TYPE, answer, nothing_left, outcome
+from .turns import advance, run, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,13 +50,7 @@ def test_bad_bodies(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["preamble", "near misses", "field and file"])
 @pytest.mark.parametrize("size", CHUNKS)
-def test_every_prefix(name: str, size: int) -> None:
-    async def main() -> None:
-        whole = await one(GOOD[name])
-        for length in range(len(GOOD[name])):
-            found = await one(GOOD[name][:length])
-            assert found == whole or isinstance(found, BadRequest), length
-
+async def test_every_prefix(name: str, size: int) -> None:
     async def one(body: bytes) -> Any:
         found: list[Any] = []
 
@@ -70,7 +65,10 @@ def test_every_prefix(name: str, size: int) -> None:
         await converse(to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=body_pieces)
         return found[0]
 
-    run(main())
+    whole = await one(GOOD[name])
+    for length in range(len(GOOD[name])):
+        found = await one(GOOD[name][:length])
+        assert found == whole or isinstance(found, BadRequest), length
 
 
 @pytest.mark.parametrize("size", [1000, 65_535, 65_536, 100_000, 2**22])
@@ -84,28 +82,24 @@ def test_iteration_in_chunks(size: int) -> None:
     assert (second, third) == ([], [b"1"])
 
 
-def test_parts_come_before_the_whole() -> None:
-    async def main() -> None:
-        exchange = Http(
-            to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=part("1"), rest=True
-        )
-        exchange.start()
-        await settle()
-        assert seen == ["a"]
-        exchange.feed(upload()[:-3])
-        await settle()
-        assert seen == ["a", "f"]
-        exchange.feed(upload()[-3:] + END, more=False)
-        await exchange.finish()
-        assert exchange.status == 200
-
+async def test_parts_come_before_the_whole() -> None:
     async def handler(request: HttpRequest) -> str:
         async for p in request.iter_form():
             seen.append(p.name)
         return "done"
 
     seen: list[str] = []
-    run(main())
+    exchange = Http.begin(
+        to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=part("1"), rest=True
+    )
+    await settle()
+    assert seen == ["a"]
+    exchange.feed(upload()[:-3])
+    await settle()
+    assert seen == ["a", "f"]
+    exchange.feed(upload()[-3:] + END, more=False)
+    await exchange.finish()
+    assert exchange.status == 200
 
 
 def test_an_unread_part_is_skipped() -> None:
@@ -195,15 +189,7 @@ def test_an_error_stays(read: bool) -> None:
     assert outcome(work, part("1")[:-2]) is None
 
 
-def test_an_interrupted_form_cannot_go_on() -> None:
-    async def main() -> None:
-        exchange = Http(
-            to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=part("1"), rest=True
-        )
-        exchange.start()
-        await exchange.finish()
-        assert exchange.text == "done"
-
+async def test_an_interrupted_form_cannot_go_on() -> None:
     async def handler(request: HttpRequest) -> str:
         parts = request.iter_form()
         p = await anext(parts)
@@ -214,7 +200,11 @@ def test_an_interrupted_form_cannot_go_on() -> None:
             await anext(parts)
         return "done"
 
-    run(main())
+    exchange = Http.begin(
+        to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=part("1"), rest=True
+    )
+    await exchange.finish()
+    assert exchange.text == "done"
 
 
 # Limits
@@ -288,9 +278,9 @@ def test_a_limit_cannot_be_swallowed() -> None:
                 continue  # the part is skipped then
         return "all is well"
 
-    assert answer(work, part("12") + END).status == 200
+    assert answer(work, part("12") + END).status_code == 200
     exchange = answer(work, part("123") + part("1") + END)
-    assert (exchange.status, exchange.text) == (413, "Form field too large")
+    assert (exchange.status_code, exchange.text) == (413, "Form field too large")
 
 
 # Saving
@@ -341,8 +331,10 @@ def test_half_a_file_is_removed(kind: str, tmp_path: Path) -> None:
             app = to_asgi(handler, limits=Limits(body=2**19 if kind == "large" else 2**20))
             exchange = Http(app, method="POST", headers={"content-type": TYPE}, body=body, rest=True)
             exchange.feed(b"\r\n--b-0xx" if kind == "bad" else b"x" * 2**17)
-            exchange.leave()
             exchange.start()
+            if kind == "leave":
+                await exchange.handed_over(len(body) + 1)
+                exchange.leave()
             await exchange.finish()
             assert os.listdir(tmp_path) == ["temporary"]
         assert found == [expected] * 100
@@ -376,11 +368,16 @@ def test_half_a_file_is_removed(kind: str, tmp_path: Path) -> None:
 def test_half_a_file_is_removed_when_the_handler_is_cancelled(
     turns: int, twice: bool, tmp_path: Path
 ) -> None:
+    async def handler(request: HttpRequest) -> str:
+        async for p in request.iter_form():
+            await p.save(tmp_path / "saved")
+        return "done"
+
     async def main() -> None:
         body = list(pieces(upload(BIG), 2**16))
-        exchange = Http(to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=body, rest=True)
-        exchange.start()
-        assert exchange.task is not None
+        exchange = Http.begin(
+            to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=body, rest=True
+        )
         for _ in range(turns):
             await asyncio.sleep(0)
         exchange.task.cancel()
@@ -389,27 +386,11 @@ def test_half_a_file_is_removed_when_the_handler_is_cancelled(
             exchange.task.cancel()
         await asyncio.wait([exchange.task])
 
-    async def handler(request: HttpRequest) -> str:
-        async for p in request.iter_form():
-            await p.save(tmp_path / "saved")
-        return "done"
-
-    run(main())
+    run(main())  # to its end: threads may still work on the file
     assert os.listdir(tmp_path) == ["temporary"]
 
 
-def test_client_that_leaves_is_told_while_a_part_is_read() -> None:
-    async def main() -> None:
-        exchange = Http(
-            to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=upload(), rest=True
-        )
-        exchange.start()
-        await settle()
-        exchange.leave()
-        await exchange.finish()
-        assert exchange.sent == []
-        assert found == [DisconnectedError]
-
+async def test_client_that_leaves_is_told_while_a_part_is_read() -> None:
     async def handler(request: HttpRequest) -> str:
         try:
             await read_all(request)
@@ -419,15 +400,21 @@ def test_client_that_leaves_is_told_while_a_part_is_read() -> None:
         return "done"
 
     found: list[type] = []
-    run(main())
+    exchange = Http.begin(
+        to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=upload(), rest=True
+    )
+    await settle()
+    exchange.leave()
+    await exchange.finish()
+    assert exchange.sent == []
+    assert found == [DisconnectedError]
 
 
 def test_body_that_stops_coming(tmp_path: Path) -> None:
     async def main(clock: FakeClock) -> None:
-        exchange = Http(
+        exchange = Http.begin(
             to_asgi(handler), method="POST", headers={"content-type": TYPE}, body=upload(), rest=True
         )
-        exchange.start()
         await settle()
         await advance(clock, 31)
         await exchange.finish()

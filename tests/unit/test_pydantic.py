@@ -11,7 +11,9 @@ from pydantic import BaseModel, Field, field_validator
 
 from asgineer import HttpRequest, WebsocketRequest, to_asgi
 
-from .driver import Websocket, ask, errors, run
+from .asgi import Websocket
+from .asking import ask
+from .turns import errors, run
 
 
 class Place(BaseModel):
@@ -53,12 +55,12 @@ def test_there_and_back() -> None:
         "extras": [{"city": "x"}],
     }
     answer = post(json.dumps(given).encode())
-    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-    assert json.loads(answer.body) == given
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert json.loads(answer.content) == given
 
 
 def test_defaults() -> None:
-    assert json.loads(post(b'{"drink":"tea"}').body)["count"] == 1
+    assert json.loads(post(b'{"drink":"tea"}').content)["count"] == 1
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_defaults() -> None:
 )
 def test_another_shape_is_422(body: bytes, text: str, caplog: pytest.LogCaptureFixture) -> None:
     answer = post(body)
-    assert answer.status == 422
+    assert answer.status_code == 422
     assert text in answer.text
     assert "pydantic" not in answer.text
     assert errors(caplog) == []
@@ -91,7 +93,7 @@ def test_of_many_mistakes_the_first_are_told() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{}{}", b"\xff", b'{"drink":NaN}', b"[" * 100_000])
 def test_no_json_is_400(body: bytes) -> None:
-    assert post(body).status == 400
+    assert post(body).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -109,8 +111,8 @@ def test_as_a_body(wrap: Any) -> None:
 
     answer = ask(to_asgi(main))
     assert answer.headers["content-type"] == "application/json"
-    assert b'"due":"2026-11-22"' in answer.body
-    json.loads(answer.body)
+    assert b'"due":"2026-11-22"' in answer.content
+    json.loads(answer.content)
 
 
 def test_over_a_websocket() -> None:

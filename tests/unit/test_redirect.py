@@ -9,7 +9,7 @@ import pytest
 from asgineer import to_asgi
 from asgineer.utils import redirect
 
-from .driver import ask
+from .asking import ask
 
 
 def test_it_is_a_response() -> None:
@@ -18,7 +18,7 @@ def test_it_is_a_response() -> None:
         return redirect("/login")
 
     answer = ask(main)
-    assert (answer.status, answer.headers["location"], answer.text) == (303, "/login", "See Other")
+    assert (answer.status_code, answer.headers["location"], answer.text) == (303, "/login", "See Other")
 
 
 @pytest.mark.parametrize(

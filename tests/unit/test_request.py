@@ -11,10 +11,10 @@ import pytest
 from asgineer import BadRequest, BaseRequest, HTTPError, HttpRequest, InvalidData, Limits, WebsocketRequest
 from asgineer._request import Settings
 
-from .driver import encode_pairs
+from .asgi import encode_pairs
 
 if TYPE_CHECKING:
-    from .driver import Message
+    from .asgi import Message
 
 
 async def _receive() -> Message:

@@ -10,7 +10,9 @@ import pytest
 
 from asgineer import HttpRequest, RequestSet, WebsocketRequest, to_asgi
 
-from .driver import Http, Websocket, ask, ask_ws, run, settle
+from .asgi import Http, Websocket
+from .asking import ask, ask_ws
+from .turns import settle
 
 
 def make_request() -> HttpRequest:
@@ -101,72 +103,62 @@ def test_a_websocket_leaves_too() -> None:
     assert len(sockets) == 0
 
 
-def test_a_request_leaves_when_the_client_does() -> None:
-    async def main() -> None:
-        requests = RequestSet[HttpRequest]()
+async def test_a_request_leaves_when_the_client_does() -> None:
+    requests = RequestSet[HttpRequest]()
 
-        @to_asgi
-        async def app(request: HttpRequest) -> None:
-            requests.add(request)
-            await request.sleep_while_connected(100)
+    @to_asgi
+    async def app(request: HttpRequest) -> None:
+        requests.add(request)
+        await request.sleep_while_connected(100)
 
-        exchange = Http(app)
+    exchange = Http.begin(app)
+    await settle()
+    assert len(requests) == 1
+    exchange.leave()
+    await exchange.finish()
+    assert len(requests) == 0
+
+
+async def test_waking_all() -> None:
+    waiting = RequestSet[HttpRequest]()
+
+    @to_asgi
+    async def app(request: HttpRequest) -> Any:
+        waiting.add(request)
+        return {"woken": await request.sleep_while_connected(100)}
+
+    exchanges = [Http(app) for _ in range(5)]
+    for exchange in exchanges:
         exchange.start()
-        await settle()
-        assert len(requests) == 1
-        exchange.leave()
+    await settle()
+    assert len(waiting) == 5
+    for request in waiting:
+        request.wakeup()
+    for exchange in exchanges:
         await exchange.finish()
-        assert len(requests) == 0
-
-    run(main())
-
-
-def test_waking_all() -> None:
-    async def main() -> None:
-        waiting = RequestSet[HttpRequest]()
-
-        @to_asgi
-        async def app(request: HttpRequest) -> Any:
-            waiting.add(request)
-            return {"woken": await request.sleep_while_connected(100)}
-
-        exchanges = [Http(app) for _ in range(5)]
-        for exchange in exchanges:
-            exchange.start()
-        await settle()
-        assert len(waiting) == 5
-        for request in waiting:
-            request.wakeup()
-        for exchange in exchanges:
-            await exchange.finish()
-            assert exchange.text == '{"woken":true}'
-        assert len(waiting) == 0
-
-    run(main())
+        assert exchange.text == '{"woken":true}'
+    assert len(waiting) == 0
 
 
-def test_sending_to_all_while_some_leave() -> None:
-    async def main() -> None:
-        room = RequestSet[WebsocketRequest]()
+async def test_sending_to_all_while_some_leave() -> None:
+    room = RequestSet[WebsocketRequest]()
 
-        @to_asgi
-        async def app(request: WebsocketRequest) -> None:
-            await request.accept()
-            room.add(request)
-            async for message in request.receive_iter():
-                await asyncio.gather(*[other.send(message) for other in room], return_exceptions=True)
+    @to_asgi
+    async def app(request: WebsocketRequest) -> None:
+        await request.accept()
+        room.add(request)
+        async for message in request.receive_iter():
+            await asyncio.gather(*[other.send(message) for other in room], return_exceptions=True)
 
-        sockets = [Websocket(app) for _ in range(3)]
-        for socket in sockets:
-            socket.start()
-        await settle()
-        sockets[0].leave()
-        sockets[1].text("hi")
-        await settle()
-        assert [socket.messages for socket in sockets] == [[], ["hi"], ["hi"]]
-        assert len(room) == 2
-        for socket in sockets[1:]:
-            socket.leave()
-            await socket.finish()
-
-    run(main())
+    sockets = [Websocket(app) for _ in range(3)]
+    for socket in sockets:
+        socket.start()
+    await settle()
+    sockets[0].leave()
+    sockets[1].text("hi")
+    await settle()
+    assert [socket.messages for socket in sockets] == [[], ["hi"], ["hi"]]
+    assert len(room) == 2
+    for socket in sockets[1:]:
+        socket.leave()
+        await socket.finish()

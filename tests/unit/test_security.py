@@ -14,12 +14,13 @@ from asgineer._cors import Cors
 from asgineer._proxy import MAX_HOPS, parse_forwarded, parse_node
 from asgineer.security import SecureHeaders, TrustProxy, check_origin, trusted_hosts
 
-from .driver import ask, ask_ws, encode_pairs
+from .asgi import encode_pairs
+from .asking import ask, ask_ws
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .driver import Message
+    from .asgi import Message
 
 
 CORPUS = sorted((Path(__file__).parents[2] / "bench" / "fuzz" / "corpus" / "forwarded").iterdir())
@@ -783,11 +784,11 @@ def test_all_of_it_around_a_part_of_an_app() -> None:
     answer = ask(main, "/a", headers=base)
     assert answer.text == "https://good.com/a"
     assert answer.headers["strict-transport-security"] == "max-age=60"
-    assert ask(main, headers={"host": "in"}).status == 400
+    assert ask(main, headers={"host": "in"}).status_code == 400
     asked = {**base, "origin": ORIGIN, "access-control-request-method": "POST"}
-    assert ask(main, method="OPTIONS", headers=asked).status == 204
+    assert ask(main, method="OPTIONS", headers=asked).status_code == 204
     refused = ask(main, method="POST", headers={**base, "origin": "https://evil.com"})
-    assert (refused.status, refused.text) == (403, "Cross-site request refused")
+    assert (refused.status_code, refused.text) == (403, "Cross-site request refused")
     assert refused.headers["x-content-type-options"] == "nosniff"
     allowed = ask(main, method="POST", headers={**base, "origin": ORIGIN})
     assert allowed.headers["access-control-allow-origin"] == ORIGIN

@@ -13,12 +13,15 @@ from asgineer import HttpRequest, Limits, UsageError, WebsocketRequest, _session
 from asgineer._request import Settings
 from asgineer.security import Session, Sessions
 
-from .driver import Http, ask, ask_ws, encode_pairs
+from .asgi import encode_pairs
+from .asking import ask, ask_ws
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
-    from .driver import Message
+    import httpx2
+
+    from .asgi import Message
 
 OLD, NEW = "an old key of enough length", "a new key of enough length"
 HOST = "__Host-session"
@@ -61,7 +64,7 @@ def headers_of(sessions: Sessions, session: Session) -> dict[str, Any]:
     return sessions.save(session, "body")[1]
 
 
-def cookie_of(headers: dict[str, Any]) -> str:
+def cookie_of(headers: Mapping[str, Any]) -> str:
     """Return name and value of the one cookie that a response sets."""
     assert isinstance(headers["set-cookie"], str)
     return headers["set-cookie"].partition(";")[0]
@@ -566,10 +569,10 @@ def test_an_error_saves_too() -> None:
         raise HTTPError(401)
 
     answer = ask(main)
-    assert (answer.status, "set-cookie" in answer.headers) == (401, True)
+    assert (answer.status_code, "set-cookie" in answer.headers) == (401, True)
 
 
-def run_with_errors(path: str) -> tuple[Http, list[BaseException]]:
+def run_with_errors(path: str) -> tuple[httpx2.Response, list[BaseException]]:
     """Return the answer and what was logged."""
     extensions: dict[str, Any] = {"asgineer.errors": []}
     request: list[HttpRequest] = []

@@ -10,7 +10,7 @@ import pytest
 from asgineer import DisconnectedError, HTTPError, ServerClosing, WebsocketRequest, to_asgi
 from asgineer.testing import AsyncTestClient, TestClient, WebsocketClosed, WebsocketDenied
 
-from .driver import run, settle
+from .turns import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,19 +75,16 @@ def test_messages_go_both_ways(client: TestClient) -> None:
     assert websocket.close_code == 1000
 
 
-def test_messages_go_both_ways_in_the_async_one() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.websocket("/echo") as websocket:
-            await websocket.send(b"bytes")
-            assert await websocket.receive() == b"bytes"
-            await websocket.send_json([1])
-            assert await websocket.receive_json() == [1]
-            assert not websocket.close_code
-            await websocket.close(4000, "enough")
-            await websocket.close()
-            assert (websocket.close_code, websocket.close_reason) == (4000, "enough")
-
-    run(main())
+async def test_messages_go_both_ways_in_the_async_one() -> None:
+    async with AsyncTestClient(app) as client, client.websocket("/echo") as websocket:
+        await websocket.send(b"bytes")
+        assert await websocket.receive() == b"bytes"
+        await websocket.send_json([1])
+        assert await websocket.receive_json() == [1]
+        assert not websocket.close_code
+        await websocket.close(4000, "enough")
+        await websocket.close()
+        assert (websocket.close_code, websocket.close_reason) == (4000, "enough")
 
 
 def test_the_handshake_is_httpx2s(client: TestClient) -> None:
@@ -136,14 +133,12 @@ def test_code_and_reason_of_the_app_are_told(client: TestClient) -> None:
     assert (websocket.close_code, websocket.close_reason) == (4001, "good bye")
 
 
-def test_iteration_ends_with_the_websocket(client: TestClient) -> None:
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.websocket("/closes") as websocket:
-            assert [message async for message in websocket] == ["last words"]
-
+async def test_iteration_ends_with_the_websocket(client: TestClient) -> None:
     with client.websocket("/closes") as websocket:
         assert list(websocket) == ["last words"]
-    run(main())
+
+    async with AsyncTestClient(app) as in_the_loop, in_the_loop.websocket("/closes") as same:
+        assert [message async for message in same] == ["last words"]
 
 
 def test_sending_after_the_end_is_told(client: TestClient) -> None:
@@ -175,7 +170,7 @@ def test_the_app_hears_code_and_reason() -> None:
     assert heard == [(4002, "enough"), (1006, ""), (1000, ""), (1006, "")]
 
 
-def test_disconnect_in_the_middle_of_a_message() -> None:
+async def test_disconnect_in_the_middle_of_a_message() -> None:
     ended: list[str] = []
 
     async def app(request: WebsocketRequest) -> None:
@@ -187,14 +182,11 @@ def test_disconnect_in_the_middle_of_a_message() -> None:
             ended.append("DisconnectedError")
             raise
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
-            await settle()
-            websocket.disconnect()
-            await settle()
-            assert ended == ["DisconnectedError"]
-
-    run(main())
+    async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
+        await settle()
+        websocket.disconnect()
+        await settle()
+        assert ended == ["DisconnectedError"]
 
 
 # Errors
@@ -308,14 +300,11 @@ def test_a_denial_shows_what_it_says(client: TestClient) -> None:
         client.websocket("/nowhere").__enter__()
 
 
-def test_a_denial_by_the_async_one() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(app) as client:
-            with pytest.raises(WebsocketDenied) as caught:
-                await client.websocket("/denies").__aenter__()
-            assert caught.value.response.json() == {"who": "are you?"}
-
-    run(main())
+async def test_a_denial_by_the_async_one() -> None:
+    async with AsyncTestClient(app) as client:
+        with pytest.raises(WebsocketDenied) as caught:
+            await client.websocket("/denies").__aenter__()
+        assert caught.value.response.json() == {"who": "are you?"}
 
 
 # Waiting
@@ -362,7 +351,7 @@ def test_what_is_open_is_left_at_the_end() -> None:
 # Back-pressure and faults
 
 
-def test_send_of_the_app_waits_for_the_reader() -> None:
+async def test_send_of_the_app_waits_for_the_reader() -> None:
     sent: list[int] = []
 
     async def app(request: WebsocketRequest) -> None:
@@ -371,77 +360,68 @@ def test_send_of_the_app_waits_for_the_reader() -> None:
             await request.send(PIECE)
             sent.append(number)
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
+    async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
+        await settle()
+        assert len(sent) < WINDOW
+        for taken in range(1, 21):
+            await websocket.receive()
             await settle()
-            assert len(sent) < WINDOW
-            for taken in range(1, 21):
-                await websocket.receive()
-                await settle()
-                assert taken <= len(sent) < taken + WINDOW
-
-    run(main())
+            assert taken <= len(sent) < taken + WINDOW
 
 
-def test_send_of_the_test_waits_for_the_app() -> None:
-    async def main() -> None:
-        go_on = asyncio.Event()
+async def test_send_of_the_test_waits_for_the_app() -> None:
+    go_on = asyncio.Event()
 
-        async def app(request: WebsocketRequest) -> None:
-            await request.accept()
-            await go_on.wait()
-            for _ in range(20):
-                await request.receive()
+    async def app(request: WebsocketRequest) -> None:
+        await request.accept()
+        await go_on.wait()
+        for _ in range(20):
+            await request.receive()
 
-        async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
-            sent: list[int] = []
+    async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
+        sent: list[int] = []
 
-            async def send() -> None:
-                for number in range(20):
-                    await websocket.send(PIECE)
-                    sent.append(number)
+        async def send() -> None:
+            for number in range(20):
+                await websocket.send(PIECE)
+                sent.append(number)
 
-            sending = asyncio.ensure_future(send())
-            await settle()
-            assert len(sent) < WINDOW
-            go_on.set()
-            await sending
-
-    run(main())
+        sending = asyncio.ensure_future(send())
+        await settle()
+        assert len(sent) < WINDOW
+        go_on.set()
+        await sending
 
 
 @pytest.mark.parametrize("closes", [True, False])
-def test_an_app_that_closes_or_ends_lets_a_waiting_send_go(closes: bool) -> None:
-    async def main() -> None:
-        go_on, end = asyncio.Event(), asyncio.Event()
+async def test_an_app_that_closes_or_ends_lets_a_waiting_send_go(closes: bool) -> None:
+    go_on, end = asyncio.Event(), asyncio.Event()
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] != "websocket":
-                return
-            await send({"type": "websocket.accept"})
-            await go_on.wait()
-            if closes:
-                await send({"type": "websocket.close", "code": 4001})
-                await end.wait()
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "websocket":
+            return
+        await send({"type": "websocket.accept"})
+        await go_on.wait()
+        if closes:
+            await send({"type": "websocket.close", "code": 4001})
+            await end.wait()
 
-        async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
+    async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
 
-            async def send() -> None:
-                for _ in range(20):
-                    await websocket.send(PIECE)
+        async def send() -> None:
+            for _ in range(20):
+                await websocket.send(PIECE)
 
-            sending = asyncio.ensure_future(send())
-            await settle()
-            go_on.set()
-            with pytest.raises(WebsocketClosed):
-                await sending
-            end.set()
-
-    run(main())
+        sending = asyncio.ensure_future(send())
+        await settle()
+        go_on.set()
+        with pytest.raises(WebsocketClosed):
+            await sending
+        end.set()
 
 
 @pytest.mark.parametrize("who", ["client", "websocket"])
-def test_stall_holds_the_app_up_until_the_client_leaves(who: str) -> None:
+async def test_stall_holds_the_app_up_until_the_client_leaves(who: str) -> None:
     sent: list[int] = []
 
     async def app(request: WebsocketRequest) -> None:
@@ -450,16 +430,13 @@ def test_stall_holds_the_app_up_until_the_client_leaves(who: str) -> None:
             await request.send("a little")
             sent.append(1)
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
-            await websocket.receive()
-            client.stall() if who == "client" else websocket.stall()
-            await settle()
-            before = len(sent)
-            await settle()
-            assert len(sent) == before
-
-    run(main())
+    async with AsyncTestClient(app) as client, client.websocket("/") as websocket:
+        await websocket.receive()
+        client.stall() if who == "client" else websocket.stall()
+        await settle()
+        before = len(sent)
+        await settle()
+        assert len(sent) == before
 
 
 def test_the_sync_one_stalls_too() -> None:

@@ -11,7 +11,8 @@ import pytest
 from asgineer import DisconnectedError, HttpRequest, ServerClosing, _shutdown, spawn, to_asgi
 from asgineer._spawn import background, finish_background
 
-from .driver import Http, errors, run, settle
+from .asgi import Http
+from .turns import errors, run, settle
 
 
 @pytest.fixture(autouse=True)
@@ -23,52 +24,45 @@ async def for_ever() -> None:
     await asyncio.Event().wait()
 
 
-def test_it_returns_the_task_and_its_result() -> None:
-    async def main() -> None:
-        async def work() -> int:
-            return 42
+async def test_it_returns_the_task_and_its_result() -> None:
+    async def work() -> int:
+        return 42
 
-        task = spawn(work())
-        assert "work" in task.get_name()
-        assert await task == 42
-        assert spawn(work(), name="mine").get_name() == "mine"
-
-    run(main())
+    task = spawn(work())
+    assert "work" in task.get_name()
+    assert await task == 42
+    assert spawn(work(), name="mine").get_name() == "mine"
 
 
-def test_a_task_is_kept_alive() -> None:
-    async def main() -> None:
-        woken: list[int] = []
-        waiters: list[asyncio.Future[None]] = []
+async def test_a_task_is_kept_alive() -> None:
+    woken: list[int] = []
+    waiters: list[asyncio.Future[None]] = []
 
-        async def work() -> None:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiters.append(waiter)
-            await waiter
-            woken.append(1)
+    async def work() -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters.append(waiter)
+        await waiter
+        woken.append(1)
 
-        spawn(work())
-        await settle()
-        gc.collect()
-        waiters[0].set_result(None)
-        await settle()
-        assert woken == [1]
-        assert not background().tasks
-
-    run(main())
+    spawn(work())
+    await settle()
+    gc.collect()
+    waiters[0].set_result(None)
+    await settle()
+    assert woken == [1]
+    assert not background().tasks
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_an_exception_is_logged_once_with_the_name(wait: bool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_is_logged_once_with_the_name(
+    wait: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def fail() -> None:
         raise KeyError("oh\nno")
 
-    async def main() -> None:
-        spawn(fail(), name="the job", wait=wait)
-        await settle()
-        gc.collect()
-
-    run(main())
+    spawn(fail(), name="the job", wait=wait)
+    await settle()
+    gc.collect()
     (text,) = errors(caplog)
     assert "KeyError in background task the job" in text
     assert "\n" not in text.partition("Traceback")[0]
@@ -82,49 +76,39 @@ def test_an_exception_is_logged_once_with_the_name(wait: bool, caplog: pytest.Lo
         ExceptionGroup("of a task group", [ServerClosing(), ServerClosing()]),
     ],
 )
-def test_what_is_no_failure(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_no_failure(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     async def end() -> None:
         raise error
 
-    async def main() -> None:
-        spawn(end())
-        await settle()
-
-    run(main())
+    spawn(end())
+    await settle()
     assert errors(caplog) == []
 
 
-def test_a_group_with_a_failure_in_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_group_with_a_failure_in_it(caplog: pytest.LogCaptureFixture) -> None:
     async def end() -> None:
         raise ExceptionGroup("two", [ServerClosing(), KeyError("x")])
 
-    async def main() -> None:
-        spawn(end())
-        await settle()
-
-    run(main())
+    spawn(end())
+    await settle()
     assert len(errors(caplog)) == 1
 
 
-def test_a_disconnect_in_a_task_is_a_failure_as_it_has_no_client(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_disconnect_in_a_task_is_a_failure_as_it_has_no_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def end() -> None:
         raise DisconnectedError
 
-    async def main() -> None:
-        spawn(end())
-        await settle()
-
-    run(main())
+    spawn(end())
+    await settle()
     assert len(errors(caplog)) == 1
 
 
 @pytest.mark.parametrize("what", [for_ever, 42, None])
-def test_something_else_than_a_coroutine(what: Any) -> None:
-    async def main() -> None:
-        with pytest.raises(TypeError, match="spawn\\(\\) needs a coroutine"):
-            spawn(what)
-
-    run(main())
+async def test_something_else_than_a_coroutine(what: Any) -> None:
+    with pytest.raises(TypeError, match="spawn\\(\\) needs a coroutine"):
+        spawn(what)
 
 
 def test_outside_of_an_event_loop() -> None:
@@ -134,29 +118,24 @@ def test_outside_of_an_event_loop() -> None:
     coro.close()
 
 
-def test_a_task_outlives_its_request() -> None:
+async def test_a_task_outlives_its_request() -> None:
     ended: list[str] = []
+    gate = asyncio.Event()
 
-    async def main() -> None:
-        gate = asyncio.Event()
+    async def work() -> None:
+        await gate.wait()
+        ended.append("work")
 
-        async def work() -> None:
-            await gate.wait()
-            ended.append("work")
+    async def handler(request: HttpRequest) -> str:
+        spawn(work())
+        raise DisconnectedError
 
-        async def handler(request: HttpRequest) -> str:
-            spawn(work())
-            raise DisconnectedError
-
-        exchange = Http(to_asgi(handler))
-        exchange.start()
-        await exchange.finish()
-        assert ended == []
-        gate.set()
-        await settle()
-        assert ended == ["work"]
-
-    run(main())
+    exchange = Http.begin(to_asgi(handler))
+    await exchange.finish()
+    assert ended == []
+    gate.set()
+    await settle()
+    assert ended == ["work"]
 
 
 # The end
@@ -171,84 +150,70 @@ async def _note_its_end(notes: list[str], name: str, gate: asyncio.Event) -> Non
         raise
 
 
-def test_the_notice_cancels_what_nobody_waits_for() -> None:
-    async def main() -> None:
-        notes: list[str] = []
-        gate = asyncio.Event()
-        spawn(_note_its_end(notes, "plain", gate))
-        spawn(_note_its_end(notes, "waited for", gate), wait=True)
-        await settle()
-        _shutdown.notice().begin()
-        await settle()
-        assert notes == ["plain cancelled"]
-        end = asyncio.ensure_future(finish_background())
-        await settle()
-        assert notes == ["plain cancelled"]
-        gate.set()
-        await end
-        assert notes == ["plain cancelled", "waited for ended"]
-
-    run(main())
+async def test_the_notice_cancels_what_nobody_waits_for() -> None:
+    notes: list[str] = []
+    gate = asyncio.Event()
+    spawn(_note_its_end(notes, "plain", gate))
+    spawn(_note_its_end(notes, "waited for", gate), wait=True)
+    await settle()
+    _shutdown.notice().begin()
+    await settle()
+    assert notes == ["plain cancelled"]
+    end = asyncio.ensure_future(finish_background())
+    await settle()
+    assert notes == ["plain cancelled"]
+    gate.set()
+    await end
+    assert notes == ["plain cancelled", "waited for ended"]
 
 
-def test_what_is_waited_for_gets_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_waited_for_gets_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASGINEER_SHUTDOWN_TIMEOUT", "0.01")
-
-    async def main() -> None:
-        notes: list[str] = []
-        spawn(_note_its_end(notes, "late", asyncio.Event()), wait=True)
-        await settle()
-        await finish_background()
-        assert notes == ["late cancelled"]
-
-    run(main())
+    notes: list[str] = []
+    spawn(_note_its_end(notes, "late", asyncio.Event()), wait=True)
+    await settle()
+    await finish_background()
+    assert notes == ["late cancelled"]
 
 
-def test_a_task_that_is_started_during_the_end_is_cancelled() -> None:
-    async def main() -> None:
-        notes: list[str] = []
+async def test_a_task_that_is_started_during_the_end_is_cancelled() -> None:
+    notes: list[str] = []
 
-        async def work() -> None:
-            try:
-                await for_ever()
-            finally:
-                spawn(_note_its_end(notes, "last", asyncio.Event()))
-                await settle()
+    async def work() -> None:
+        try:
+            await for_ever()
+        finally:
+            spawn(_note_its_end(notes, "last", asyncio.Event()))
+            await settle()
 
-        spawn(work())
-        await settle()
-        _shutdown.notice().begin()
-        await settle()
-        await finish_background()
-        assert notes == ["last cancelled"]
-        assert not background().tasks
-
-    run(main())
+    spawn(work())
+    await settle()
+    _shutdown.notice().begin()
+    await settle()
+    await finish_background()
+    assert notes == ["last cancelled"]
+    assert not background().tasks
 
 
-def test_a_task_that_does_not_listen_holds_up_nobody_for_long(
+async def test_a_task_that_does_not_listen_holds_up_nobody_for_long(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("asgineer._spawn.LAST_SECONDS", 0.01)
+    gate = asyncio.Event()
 
-    async def main() -> None:
-        gate = asyncio.Event()
+    async def deaf() -> None:
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue
 
-        async def deaf() -> None:
-            while not gate.is_set():
-                try:
-                    await gate.wait()
-                except asyncio.CancelledError:
-                    continue
-
-        task = spawn(deaf(), name="deaf\n")
-        await settle()
-        await finish_background()
-        assert not task.done()
-        gate.set()
-        await task
-
-    run(main())
+    task = spawn(deaf(), name="deaf\n")
+    await settle()
+    await finish_background()
+    assert not task.done()
+    gate.set()
+    await task
     assert [record.getMessage() for record in caplog.records] == [
         "Background task deaf\\n goes on after its cancellation"
     ]
@@ -258,16 +223,13 @@ def test_without_tasks_there_is_nothing_to_end() -> None:
     run(finish_background())
 
 
-def test_a_next_server_in_the_same_loop() -> None:
-    async def main() -> None:
-        for _ in range(2):
-            notes: list[str] = []
-            spawn(_note_its_end(notes, "plain", asyncio.Event()))
-            await settle()
-            _shutdown.notice().begin()
-            await settle()
-            assert notes == ["plain cancelled"]
-            await finish_background()
-            _shutdown.forget()
-
-    run(main())
+async def test_a_next_server_in_the_same_loop() -> None:
+    for _ in range(2):
+        notes: list[str] = []
+        spawn(_note_its_end(notes, "plain", asyncio.Event()))
+        await settle()
+        _shutdown.notice().begin()
+        await settle()
+        assert notes == ["plain cancelled"]
+        await finish_background()
+        _shutdown.forget()

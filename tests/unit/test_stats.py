@@ -11,7 +11,9 @@ import asgineer
 from asgineer import DisconnectedError, HttpRequest, Limits, WebsocketRequest, spawn, stats, to_asgi
 from asgineer.testing._fakeclock import fake_clock
 
-from .driver import Http, Websocket, advance, ask, ask_ws, run, settle
+from .asgi import Http, Websocket
+from .asking import ask, ask_ws
+from .turns import advance, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,38 +50,30 @@ def test_a_plain_request(handler: Any) -> None:
     assert grown(before) == {"requests": 1}
 
 
-def test_an_open_request_and_stream_and_the_disconnect() -> None:
-    async def main() -> None:
-        before = stats()
-        exchange = Http(to_asgi(stream))
-        exchange.start()
-        await exchange.until(lambda: len(exchange.sent) == 2)
-        assert grown(before) == {"requests": 1, "open_requests": 1, "open_streams": 1}
-        exchange.leave()
-        await exchange.finish()
-        assert grown(before) == {"requests": 1, "disconnects": 1}
-
-    run(main())
+async def test_an_open_request_and_stream_and_the_disconnect() -> None:
+    before = stats()
+    exchange = Http.begin(to_asgi(stream))
+    await exchange.until(lambda: len(exchange.sent) == 2)
+    assert grown(before) == {"requests": 1, "open_requests": 1, "open_streams": 1}
+    exchange.leave()
+    await exchange.finish()
+    assert grown(before) == {"requests": 1, "disconnects": 1}
 
 
-def test_a_websocket() -> None:
+async def test_a_websocket() -> None:
     async def echo(request: WebsocketRequest) -> None:
         await request.accept()
         async for message in request.receive_iter():
             await request.send(message)
         raise DisconnectedError
 
-    async def main() -> None:
-        before = stats()
-        socket = Websocket(to_asgi(echo))
-        socket.start()
-        await socket.until(lambda: socket.accepted)
-        assert grown(before) == {"websockets": 1, "open_websockets": 1}
-        socket.leave()
-        await socket.finish()
-        assert grown(before) == {"websockets": 1, "disconnects": 1}
-
-    run(main())
+    before = stats()
+    socket = Websocket.begin(to_asgi(echo))
+    await socket.until(lambda: socket.accepted)
+    assert grown(before) == {"websockets": 1, "open_websockets": 1}
+    socket.leave()
+    await socket.finish()
+    assert grown(before) == {"websockets": 1, "disconnects": 1}
 
 
 def test_a_denied_websocket() -> None:
@@ -91,35 +85,29 @@ def test_a_denied_websocket() -> None:
     assert grown(before) == {"websockets": 1}
 
 
-def test_background_tasks() -> None:
-    async def main() -> None:
-        before = stats()
-        gate = asyncio.Event()
-        task = spawn(gate.wait())
-        assert grown(before) == {"tasks": 1}
-        gate.set()
-        await task
-        await settle()
-        assert grown(before) == {}
-
-    run(main())
+async def test_background_tasks() -> None:
+    before = stats()
+    gate = asyncio.Event()
+    task = spawn(gate.wait())
+    assert grown(before) == {"tasks": 1}
+    gate.set()
+    await task
+    await settle()
+    assert grown(before) == {}
 
 
-def test_send_timeouts() -> None:
+async def test_send_timeouts() -> None:
     class Stalled(Http):
         async def send(self, message: Any) -> None:
             await super().send(message)
             if message["type"] == "http.response.body":
                 await asyncio.Event().wait()
 
-    async def main() -> None:
-        before = stats()
-        with fake_clock() as clock:
-            exchange = Stalled(to_asgi(stream, limits=Limits(send=2)))
-            exchange.start()
-            await advance(clock, 2)
-            await advance(clock, 3)
-            await exchange.finish()
-        assert grown(before) == {"requests": 1, "disconnects": 1, "send_timeouts": 1}
-
-    run(main())
+    before = stats()
+    with fake_clock() as clock:
+        exchange = Stalled(to_asgi(stream, limits=Limits(send=2)))
+        exchange.start()
+        await advance(clock, 2)
+        await advance(clock, 3)
+        await exchange.finish()
+    assert grown(before) == {"requests": 1, "disconnects": 1, "send_timeouts": 1}

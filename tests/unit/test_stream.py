@@ -24,7 +24,6 @@ from asgineer import (
 from asgineer._stream import DEFAULT_PING, RECONNECT
 from asgineer._ticker import TICK
 from asgineer.testing import AsyncTestClient
-from asgineer.testing._fakeclock import fake_clock
 
 from .asgi import Http, converse
 from .asking import ask
@@ -77,16 +76,9 @@ def app_of(events: Any, *, limits: Limits | None = None, result: Any = None, **o
     return to_asgi(handler, limits=limits or Limits())
 
 
-@pytest.fixture
-def clock() -> Iterator[FakeClock]:
-    with fake_clock() as clock:
-        yield clock
-
-
 async def started(app: Any, count: int = 2, **options: Any) -> Http:
     """Return an exchange that runs, with `count` messages sent."""
-    exchange = Http(app, **options)
-    exchange.start()
+    exchange = Http.begin(app, **options)
     await exchange.until(lambda: len(exchange.sent) >= count)
     return exchange
 
@@ -96,7 +88,7 @@ async def started(app: Any, count: int = 2, **options: Any) -> Http:
 
 def test_a_whole_stream() -> None:
     events = Events("a", {"b": 1}, b"c", Event("d", id="4"), then="end")
-    exchange = ask(app_of(events))
+    exchange = run(converse(app_of(events)))
     assert exchange.headers == {
         "content-type": "text/event-stream",
         "cache-control": "no-store",
@@ -116,7 +108,7 @@ def test_a_whole_stream() -> None:
 def test_status_and_headers_of_the_handler_stand() -> None:
     headers = {"Cache-Control": "private", "x-mark": "1"}
     exchange = ask(app_of(Events(then="end"), result=(202, headers)))
-    assert exchange.status == 202
+    assert exchange.status_code == 202
     assert exchange.headers == {
         "content-type": "text/event-stream",
         "cache-control": "private",
@@ -125,16 +117,13 @@ def test_status_and_headers_of_the_handler_stand() -> None:
     }
 
 
-def test_head_and_opening_go_out_before_any_event() -> None:
-    async def main() -> None:
-        events = Events()
-        exchange = await started(app_of(events, retry=1500))
-        assert (exchange.status, exchange.body) == (200, b"retry: 1500\n\n")
-        exchange.leave()
-        await exchange.finish()
-        assert (events.closed, events.cancelled) == (1, 1)
-
-    run(main())
+async def test_head_and_opening_go_out_before_any_event() -> None:
+    events = Events()
+    exchange = await started(app_of(events, retry=1500))
+    assert (exchange.status, exchange.body) == (200, b"retry: 1500\n\n")
+    exchange.leave()
+    await exchange.finish()
+    assert (events.closed, events.cancelled) == (1, 1)
 
 
 def test_what_a_resumable_stream_says_first() -> None:
@@ -142,8 +131,8 @@ def test_what_a_resumable_stream_says_first() -> None:
         async def open(self) -> str:
             return "k.1"
 
-    assert ask(app_of(Resumable("x", then="end"))).chunks[:2] == [b"id: k.1\n\n", b"data: x\n\n"]
-    opening = ask(app_of(Resumable(then="end"), retry=1500)).chunks[0]
+    assert run(converse(app_of(Resumable("x", then="end")))).chunks[:2] == [b"id: k.1\n\n", b"data: x\n\n"]
+    opening = run(converse(app_of(Resumable(then="end"), retry=1500))).chunks[0]
     assert opening == b"retry: 1500\n\nid: k.1\n\n"
 
 
@@ -153,7 +142,7 @@ def test_an_async_iterable_that_is_no_iterator() -> None:
             return events
 
     events = Events("a", then="end")
-    assert ask(app_of(Room())).chunks[1:] == [b"data: a\n\n", b""]
+    assert run(converse(app_of(Room()))).chunks[1:] == [b"data: a\n\n", b""]
     assert events.closed == 1
 
 
@@ -185,7 +174,7 @@ def test_head_request_opens_nothing() -> None:
 
     stream = events()
     exchange = ask(app_of(stream), method="HEAD")
-    assert (exchange.status, exchange.body) == (200, b"")
+    assert (exchange.status_code, exchange.content) == (200, b"")
     assert exchange.headers["content-type"] == "text/event-stream"
     assert ran == []
     with pytest.raises(StopAsyncIteration):
@@ -200,120 +189,99 @@ async def _next(stream: Any) -> Any:
 
 
 @pytest.mark.parametrize("first", [{}, None, "", "x"])
-def test_start_with_the_first_event(first: Any) -> None:
-    async def main() -> None:
-        gate = asyncio.Event()
+async def test_start_with_the_first_event(first: Any) -> None:
+    gate = asyncio.Event()
 
-        async def events() -> AsyncIterator[Any]:
-            await gate.wait()
-            yield first
-            yield "second"
+    async def events() -> AsyncIterator[Any]:
+        await gate.wait()
+        yield first
+        yield "second"
 
-        exchange = Http(app_of(events(), start="first"))
-        exchange.start()
-        await settle()
-        assert exchange.sent == []
-        gate.set()
-        await exchange.finish()
-        assert exchange.chunks[-2:] == [b"data: second\n\n", b""]
-
-    run(main())
+    exchange = Http.begin(app_of(events(), start="first"))
+    await settle()
+    assert exchange.sent == []
+    gate.set()
+    await exchange.finish()
+    assert exchange.chunks[-2:] == [b"data: second\n\n", b""]
 
 
 def test_an_http_error_before_the_first_event_is_the_status() -> None:
     events = Events(HTTPError(429, headers={"retry-after": "7"}))
     exchange = ask(app_of(events, start="first"))
-    assert (exchange.status, exchange.headers["retry-after"]) == (429, "7")
+    assert (exchange.status_code, exchange.headers["retry-after"]) == (429, "7")
     assert events.closed == 1
 
 
 def test_an_error_before_the_first_event_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
     exchange = ask(app_of(Events(KeyError("x")), start="first"))
-    assert exchange.status == 500
+    assert exchange.status_code == 500
     assert len(errors(caplog)) == 1
 
 
 def test_a_stream_without_any_event_that_waits_for_its_first(caplog: pytest.LogCaptureFixture) -> None:
     events = Events(then="end")
-    exchange = ask(app_of(events, start="first"))
+    exchange = run(converse(app_of(events, start="first")))
     assert (exchange.status, exchange.chunks, events.closed) == (200, [b":\n\n", b""], 1)
     assert errors(caplog) == []
 
 
-def test_a_client_that_leaves_before_the_first_event() -> None:
-    async def main() -> None:
-        events = Events()
-        exchange = Http(app_of(events, start="first"))
-        exchange.start()
-        await settle()
-        exchange.leave()
-        await exchange.finish()
-        assert (exchange.sent, events.closed, events.cancelled) == ([], 1, 1)
-
-    run(main())
+async def test_a_client_that_leaves_before_the_first_event() -> None:
+    events = Events()
+    exchange = Http.begin(app_of(events, start="first"))
+    await settle()
+    exchange.leave()
+    await exchange.finish()
+    assert (exchange.sent, events.closed, events.cancelled) == ([], 1, 1)
 
 
-def test_a_server_that_stops_before_the_first_event() -> None:
-    async def main() -> None:
-        events = Events()
-        exchange = Http(app_of(events, start="first"))
-        exchange.start()
-        await settle()
-        _shutdown.notice().begin()
-        await exchange.finish()
-        assert (exchange.status, events.closed) == (503, 1)
-
-    run(main())
+async def test_a_server_that_stops_before_the_first_event() -> None:
+    events = Events()
+    exchange = Http.begin(app_of(events, start="first"))
+    await settle()
+    _shutdown.notice().begin()
+    await exchange.finish()
+    assert (exchange.status, events.closed) == (503, 1)
 
 
 # How it ends
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_client_that_leaves(lost: bool, caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        events = Events("a")
-        exchange = await started(app_of(events), 3, lost=lost)
-        exchange.leave()
-        await exchange.finish()
-        assert (events.closed, events.cancelled) == (1, 1)
-        assert not exchange.complete
-
-    run(main())
+async def test_a_client_that_leaves(lost: bool, caplog: pytest.LogCaptureFixture) -> None:
+    events = Events("a")
+    exchange = await started(app_of(events), 3, lost=lost)
+    exchange.leave()
+    await exchange.finish()
+    assert (events.closed, events.cancelled) == (1, 1)
+    assert not exchange.complete
     assert errors(caplog) == []
 
 
-def test_a_client_that_has_left_before() -> None:
-    async def main() -> None:
-        events = Events()
-        exchange = Http(app_of(events))
-        exchange.leave()
-        exchange.start()
-        await exchange.finish()
-        assert events.closed == 1
-        assert not exchange.complete
-
-    run(main())
+async def test_a_client_that_has_left_before() -> None:
+    events = Events()
+    exchange = Http(app_of(events))
+    exchange.leave()
+    exchange.start()
+    await exchange.finish()
+    assert events.closed == 1
+    assert not exchange.complete
 
 
-def test_a_client_that_leaves_a_busy_stream() -> None:
-    async def main() -> None:
-        closed: list[bool] = []
+async def test_a_client_that_leaves_a_busy_stream() -> None:
+    closed: list[bool] = []
 
-        async def events() -> AsyncIterator[int]:
-            try:
-                number = 0
-                while True:
-                    yield (number := number + 1)
-            finally:
-                closed.append(True)
+    async def events() -> AsyncIterator[int]:
+        try:
+            number = 0
+            while True:
+                yield (number := number + 1)
+        finally:
+            closed.append(True)
 
-        exchange = await started(app_of(events()), 100)
-        exchange.leave()
-        await exchange.finish()
-        assert closed == [True]
-
-    run(main())
+    exchange = await started(app_of(events()), 100)
+    exchange.leave()
+    await exchange.finish()
+    assert closed == [True]
 
 
 def test_the_notice_ends_it_with_a_time_to_come_back() -> None:
@@ -337,55 +305,45 @@ def test_the_notice_ends_it_with_a_time_to_come_back() -> None:
     assert RECONNECT[0] <= min(waits) <= max(waits) <= RECONNECT[1]
 
 
-def test_the_notice_cancels_where_a_generator_waits_and_may_be_answered() -> None:
-    async def main() -> None:
-        notes: list[str] = []
+async def test_the_notice_cancels_where_a_generator_waits_and_may_be_answered() -> None:
+    notes: list[str] = []
 
-        async def events() -> AsyncIterator[str]:
+    async def events() -> AsyncIterator[str]:
+        try:
+            yield "a"
             try:
-                yield "a"
-                try:
-                    await asyncio.Event().wait()
-                except asyncio.CancelledError:
-                    yield "goodbye"
-                    notes.append("went on")
-            finally:
-                notes.append("closed")
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                yield "goodbye"
+                notes.append("went on")
+        finally:
+            notes.append("closed")
 
-        exchange = await started(app_of(events()), 3)
-        task = exchange.task
-        assert task is not None
-        await settle()
-        _shutdown.notice().begin()
-        await exchange.finish()
-        assert exchange.chunks[2] == b"data: goodbye\n\n"
-        assert GOODBYE.fullmatch(exchange.chunks[3])
-        assert notes == ["closed"]
-        assert task.cancelling() == 0
-
-    run(main())
+    exchange = await started(app_of(events()), 3)
+    task = exchange.task
+    assert task is not None
+    await settle()
+    _shutdown.notice().begin()
+    await exchange.finish()
+    assert exchange.chunks[2] == b"data: goodbye\n\n"
+    assert GOODBYE.fullmatch(exchange.chunks[3])
+    assert notes == ["closed"]
+    assert task.cancelling() == 0
 
 
-def test_a_stream_that_raises_server_closing_by_itself() -> None:
-    async def main() -> None:
-        exchange = await converse(app_of(Events("a", ServerClosing())))
-        assert exchange.complete
-        assert GOODBYE.fullmatch(exchange.chunks[-2])
-
-    run(main())
+async def test_a_stream_that_raises_server_closing_by_itself() -> None:
+    exchange = await converse(app_of(Events("a", ServerClosing())))
+    assert exchange.complete
+    assert GOODBYE.fullmatch(exchange.chunks[-2])
 
 
-def test_a_cancellation_by_the_server_stays_one() -> None:
-    async def main() -> None:
-        events = Events()
-        exchange = await started(app_of(events))
-        assert exchange.task is not None
-        exchange.task.cancel()
-        await asyncio.wait([exchange.task])
-        assert exchange.task.cancelled()
-        assert events.closed == 1
-
-    run(main())
+async def test_a_cancellation_by_the_server_stays_one() -> None:
+    events = Events()
+    exchange = await started(app_of(events))
+    exchange.task.cancel()
+    await asyncio.wait([exchange.task])
+    assert exchange.task.cancelled()
+    assert events.closed == 1
 
 
 @pytest.mark.parametrize("start", ["now", "first"])
@@ -437,36 +395,29 @@ def test_on_error_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert "in on_error" in text
 
 
-def test_on_error_to_a_client_that_left(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        exchange: Http
+async def test_on_error_to_a_client_that_left(caplog: pytest.LogCaptureFixture) -> None:
+    exchange: Http
 
-        async def events() -> AsyncIterator[str]:
-            yield "a"
-            exchange.leave()
-            raise KeyError("x")
+    async def events() -> AsyncIterator[str]:
+        yield "a"
+        exchange.leave()
+        raise KeyError("x")
 
-        exchange = Http(app_of(events(), on_error=lambda error: Event("sorry")), lost=True)
-        exchange.start()
-        await exchange.finish()
-        assert exchange.chunks[-1] == b"data: a\n\n"
-
-    run(main())
+    exchange = Http.begin(app_of(events(), on_error=lambda error: Event("sorry")), lost=True)
+    await exchange.finish()
+    assert exchange.chunks[-1] == b"data: a\n\n"
     assert len(errors(caplog)) == 1
 
 
-def test_a_disconnect_is_not_told_to_on_error() -> None:
-    async def main() -> None:
-        seen: list[Exception] = []
-        exchange = await started(app_of(Events(), on_error=seen.append))
-        exchange.leave()
-        await exchange.finish()
-        assert seen == []
-
-    run(main())
+async def test_a_disconnect_is_not_told_to_on_error() -> None:
+    seen: list[Exception] = []
+    exchange = await started(app_of(Events(), on_error=seen.append))
+    exchange.leave()
+    await exchange.finish()
+    assert seen == []
 
 
-def test_cleanup_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cleanup_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def events() -> AsyncIterator[str]:
         try:
             yield "a"
@@ -474,13 +425,10 @@ def test_cleanup_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         finally:
             raise KeyError("in cleanup")
 
-    async def main() -> None:
-        exchange = await started(app_of(events()), 3)
-        exchange.leave()
-        await exchange.finish()
-        gc.collect()
-
-    run(main())
+    exchange = await started(app_of(events()), 3)
+    exchange.leave()
+    await exchange.finish()
+    gc.collect()
     assert len(errors(caplog)) == 1
 
 
@@ -491,52 +439,43 @@ def pings(exchange: Http) -> int:
     return exchange.chunks[1:].count(b":\n\n")
 
 
-def test_a_ping_after_a_time_of_silence(clock: FakeClock) -> None:
-    async def main() -> None:
-        exchange = await started(app_of(Events()))
-        await advance(clock, DEFAULT_PING - TICK)
-        assert pings(exchange) == 0
-        for number in range(1, 4):
-            await advance(clock, DEFAULT_PING + TICK)
-            assert pings(exchange) == number
-        exchange.leave()
-        await exchange.finish()
-        await advance(clock, DEFAULT_PING * 2)
-        assert clock.waiting == 0, "the ticker has stopped"
-        assert pings(exchange) == 3
-
-    run(main())
+async def test_a_ping_after_a_time_of_silence(clock: FakeClock) -> None:
+    exchange = await started(app_of(Events()))
+    await advance(clock, DEFAULT_PING - TICK)
+    assert pings(exchange) == 0
+    for number in range(1, 4):
+        await advance(clock, DEFAULT_PING + TICK)
+        assert pings(exchange) == number
+    exchange.leave()
+    await exchange.finish()
+    await advance(clock, DEFAULT_PING * 2)
+    assert clock.waiting == 0, "the ticker has stopped"
+    assert pings(exchange) == 3
 
 
-def test_no_ping_where_events_come(clock: FakeClock) -> None:
-    async def main() -> None:
-        queue: asyncio.Queue[str] = asyncio.Queue()
+async def test_no_ping_where_events_come(clock: FakeClock) -> None:
+    queue: asyncio.Queue[str] = asyncio.Queue()
 
-        async def events() -> AsyncIterator[str]:
-            while True:
-                yield await queue.get()
+    async def events() -> AsyncIterator[str]:
+        while True:
+            yield await queue.get()
 
-        exchange = await started(app_of(events(), ping=5))
-        for _ in range(10):
-            await advance(clock, 3)
-            queue.put_nowait("x")
-        assert pings(exchange) == 0
-        exchange.leave()
-        await exchange.finish()
-
-    run(main())
+    exchange = await started(app_of(events(), ping=5))
+    for _ in range(10):
+        await advance(clock, 3)
+        queue.put_nowait("x")
+    assert pings(exchange) == 0
+    exchange.leave()
+    await exchange.finish()
 
 
-def test_no_ping_if_none_is_wanted(clock: FakeClock) -> None:
-    async def main() -> None:
-        exchange = await started(app_of(Events(), ping=None))
-        await advance(clock, 1000)
-        await advance(clock, 1000)
-        assert pings(exchange) == 0
-        exchange.leave()
-        await exchange.finish()
-
-    run(main())
+async def test_no_ping_if_none_is_wanted(clock: FakeClock) -> None:
+    exchange = await started(app_of(Events(), ping=None))
+    await advance(clock, 1000)
+    await advance(clock, 1000)
+    assert pings(exchange) == 0
+    exchange.leave()
+    await exchange.finish()
 
 
 class Stalled(Http):
@@ -550,18 +489,15 @@ class Stalled(Http):
             await asyncio.Event().wait()
 
 
-def test_no_ping_during_a_send(clock: FakeClock) -> None:
-    async def main() -> None:
-        exchange = Stalled(app_of(Events("x"), ping=2))
-        exchange.start()
-        for _ in range(6):
-            await advance(clock, 3)
-        assert pings(exchange) == 0
-        exchange.leave()
-        await advance(clock, 40)
-        await exchange.finish()
-
-    run(main())
+async def test_no_ping_during_a_send(clock: FakeClock) -> None:
+    exchange = Stalled(app_of(Events("x"), ping=2))
+    exchange.start()
+    for _ in range(6):
+        await advance(clock, 3)
+    assert pings(exchange) == 0
+    exchange.leave()
+    await advance(clock, 40)
+    await exchange.finish()
 
 
 class Recording(Http):
@@ -575,68 +511,58 @@ class Recording(Http):
 
 
 @pytest.mark.parametrize("end", ["end", "leave", "notice"])
-def test_no_ping_after_the_end(end: str, clock: FakeClock) -> None:
+async def test_no_ping_after_the_end(end: str, clock: FakeClock) -> None:
     """The end and the ping in one turn of the loop: the driver's `send` refuses what comes after the end."""
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def main() -> None:
-        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def events() -> AsyncIterator[str]:
+        yield "x"
+        await gate
 
-        async def events() -> AsyncIterator[str]:
-            yield "x"
-            await gate
-
-        exchange = Recording(app_of(events(), ping=2))
-        exchange.start()
-        await settle()
-        clock.advance(3)
-        if end == "end":
-            gate.set_result(None)
-        elif end == "leave":
-            exchange.leave()
-        else:
-            _shutdown.notice().begin()
-        await exchange.finish()
-        await settle()
-        gc.collect()
-        assert exchange.complete is (end != "leave")
-        assert exchange.late == 0
-
-    run(main())
+    exchange = Recording(app_of(events(), ping=2))
+    exchange.start()
+    await settle()
+    clock.advance(3)
+    if end == "end":
+        gate.set_result(None)
+    elif end == "leave":
+        exchange.leave()
+    else:
+        _shutdown.notice().begin()
+    await exchange.finish()
+    await settle()
+    gc.collect()
+    assert exchange.complete is (end != "leave")
+    assert exchange.late == 0
 
 
-def test_a_ping_whose_client_takes_nothing_ends_the_stream(clock: FakeClock) -> None:
-    async def main() -> None:
-        events = Events()
-        before = stats()
-        exchange = Stalled(app_of(events, ping=2, limits=Limits(send=2)))
-        exchange.start()
-        for _ in range(4):
-            await advance(clock, 2)
-        await exchange.finish()
-        assert (events.closed, events.cancelled) == (1, 1)
-        assert stats().send_timeouts == before.send_timeouts + 1
-
-    run(main())
+async def test_a_ping_whose_client_takes_nothing_ends_the_stream(clock: FakeClock) -> None:
+    events = Events()
+    before = stats()
+    exchange = Stalled(app_of(events, ping=2, limits=Limits(send=2)))
+    exchange.start()
+    for _ in range(4):
+        await advance(clock, 2)
+    await exchange.finish()
+    assert (events.closed, events.cancelled) == (1, 1)
+    assert stats().send_timeouts == before.send_timeouts + 1
 
 
-def test_a_ping_that_fails_ends_the_stream(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_ping_that_fails_ends_the_stream(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Http):
         async def send(self, message: Any) -> None:
             await super().send(message)
             if len(self.sent) > 2:
                 raise RuntimeError("the server broke")
 
-    async def main() -> None:
-        events = Events()
-        exchange = Broken(app_of(events, ping=2))
-        exchange.start()
-        await settle()
-        await advance(clock, 3)
-        await exchange.finish()
-        assert events.closed == 1
-        gc.collect()
-
-    run(main())
+    events = Events()
+    exchange = Broken(app_of(events, ping=2))
+    exchange.start()
+    await settle()
+    await advance(clock, 3)
+    await exchange.finish()
+    assert events.closed == 1
+    gc.collect()
     (text,) = errors(caplog)
     assert "the server broke" in text
 
@@ -644,45 +570,39 @@ def test_a_ping_that_fails_ends_the_stream(clock: FakeClock, caplog: pytest.LogC
 # A client that does not read
 
 
-def test_a_stalled_client_is_left_and_others_are_not_affected(clock: FakeClock) -> None:
-    async def main() -> None:
-        slow, healthy = Events("x"), Events("x")
-        stalled = Stalled(app_of(slow, limits=Limits(send=5)))
-        stalled.start()
-        other = await started(app_of(healthy, limits=Limits(send=5)), 3)
-        await advance(clock, 4)
-        assert slow.closed == 0
-        await advance(clock, 4)
-        await stalled.finish()
-        assert slow.closed == 1
-        assert not stalled.complete
-        assert healthy.closed == 0
-        other.leave()
-        await other.finish()
-
-    run(main())
+async def test_a_stalled_client_is_left_and_others_are_not_affected(clock: FakeClock) -> None:
+    slow, healthy = Events("x"), Events("x")
+    stalled = Stalled(app_of(slow, limits=Limits(send=5)))
+    stalled.start()
+    other = await started(app_of(healthy, limits=Limits(send=5)), 3)
+    await advance(clock, 4)
+    assert slow.closed == 0
+    await advance(clock, 4)
+    await stalled.finish()
+    assert slow.closed == 1
+    assert not stalled.complete
+    assert healthy.closed == 0
+    other.leave()
+    await other.finish()
 
 
-def test_a_stalled_client_of_the_test_client(clock: FakeClock) -> None:
-    async def main() -> None:
-        closed = asyncio.Event()
+async def test_a_stalled_client_of_the_test_client(clock: FakeClock) -> None:
+    closed = asyncio.Event()
 
-        async def events() -> AsyncIterator[str]:
-            try:
-                while True:
-                    yield "x" * 10_000
-            finally:
-                closed.set()
+    async def events() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x" * 10_000
+        finally:
+            closed.set()
 
-        app = app_of(events(), limits=Limits(send=5))
-        async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
-            assert response.status_code == 200
-            await settle()
-            await advance(clock, 5)
-            await advance(clock, 5)
-            await closed.wait()
-
-    run(main())
+    app = app_of(events(), limits=Limits(send=5))
+    async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
+        assert response.status_code == 200
+        await settle()
+        await advance(clock, 5)
+        await advance(clock, 5)
+        await closed.wait()
 
 
 # Cancelled at any await
@@ -706,7 +626,6 @@ async def cancel_at(step: int, exchange: Any) -> bool:
     exchange.start()
     for _ in range(step):
         await asyncio.sleep(0)
-    assert exchange.task is not None
     running = not exchange.task.done()
     exchange.task.cancel()
     await asyncio.wait([exchange.task])

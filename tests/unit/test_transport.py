@@ -13,7 +13,7 @@ from asgineer import DisconnectedError, HttpRequest, ServerClosing, to_asgi
 from asgineer.testing import AsyncTestClient, TestClient
 from asgineer.testing._fakeclock import fake_clock
 
-from .driver import run, settle
+from .turns import settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -51,12 +51,9 @@ def test_a_body_in_pieces_arrives_whole() -> None:
         assert client.post("/", content=pieces(100)).text == str(100 * len(PIECE))
 
 
-def test_a_body_in_pieces_arrives_whole_from_the_async_one() -> None:
-    async def main() -> None:
-        async with AsyncTestClient(size) as client:
-            assert (await client.post("/", content=async_pieces(100))).text == str(100 * len(PIECE))
-
-    run(main())
+async def test_a_body_in_pieces_arrives_whole_from_the_async_one() -> None:
+    async with AsyncTestClient(size) as client:
+        assert (await client.post("/", content=async_pieces(100))).text == str(100 * len(PIECE))
 
 
 def test_a_body_in_pieces_has_no_length() -> None:
@@ -86,7 +83,7 @@ def test_requests_and_responses_may_take_turns() -> None:
         assert next(answers) == b"two"
 
 
-def test_an_answer_may_come_before_the_body_is_sent() -> None:
+async def test_an_answer_may_come_before_the_body_is_sent() -> None:
     async def app(request: HttpRequest) -> Any:
         return 413, {}, "too much"
 
@@ -98,13 +95,11 @@ def test_an_answer_may_come_before_the_body_is_sent() -> None:
         while True:
             yield PIECE
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client:
-            assert (await client.post("/", content=async_endless())).status_code == 413
-
     with TestClient(app) as client:
         assert client.post("/", content=endless()).status_code == 413
-    run(main())
+
+    async with AsyncTestClient(app) as in_the_loop:
+        assert (await in_the_loop.post("/", content=async_endless())).status_code == 413
 
 
 def test_a_body_that_blocks_does_not_hold_up_the_end() -> None:
@@ -137,28 +132,25 @@ def test_a_body_that_fails_is_a_client_that_left() -> None:
     assert outcomes == ["disconnect"]
 
 
-def test_a_body_that_fails_after_the_answer_is_told_too() -> None:
+async def test_a_body_that_fails_after_the_answer_is_told_too() -> None:
     async def app(request: HttpRequest) -> None:
         await request.accept(200)
         await request.send("first")
         await request.get_body()
 
-    async def main() -> None:
-        go_on = asyncio.Event()
+    go_on = asyncio.Event()
 
-        async def fails() -> AsyncIterator[bytes]:
-            await go_on.wait()
-            raise KeyError("in the body")
-            yield b""
+    async def fails() -> AsyncIterator[bytes]:
+        await go_on.wait()
+        raise KeyError("in the body")
+        yield b""
 
-        async with AsyncTestClient(app) as client, client.stream("POST", "/", content=fails()) as response:
-            answers = response.aiter_raw()
-            assert await anext(answers) == b"first"
-            go_on.set()
-            with pytest.raises(KeyError, match="in the body"):
-                await anext(answers)
-
-    run(main())
+    async with AsyncTestClient(app) as client, client.stream("POST", "/", content=fails()) as response:
+        answers = response.aiter_raw()
+        assert await anext(answers) == b"first"
+        go_on.set()
+        with pytest.raises(KeyError, match="in the body"):
+            await anext(answers)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +164,7 @@ def test_a_body_of_another_length_than_it_says_is_told(length: str, told: str) -
 # Back-pressure
 
 
-def test_send_waits_for_the_reader() -> None:
+async def test_send_waits_for_the_reader() -> None:
     sent: list[int] = []
 
     async def app(request: HttpRequest) -> None:
@@ -181,42 +173,35 @@ def test_send_waits_for_the_reader() -> None:
             await request.send(PIECE)
             sent.append(number)
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
+    async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
+        await settle()
+        assert len(sent) < WINDOW
+        answers = response.aiter_raw()
+        for taken in range(1, 20):
+            await anext(answers)
             await settle()
-            assert len(sent) < WINDOW
-            answers = response.aiter_raw()
-            for taken in range(1, 20):
-                await anext(answers)
-                await settle()
-                assert taken <= len(sent) < taken + WINDOW
-
-    run(main())
+            assert taken <= len(sent) < taken + WINDOW
 
 
-def test_the_body_waits_for_the_app() -> None:
+async def test_the_body_waits_for_the_app() -> None:
     given: list[int] = []
+    read = asyncio.Event()
 
-    async def main() -> None:
-        read = asyncio.Event()
+    async def app(request: HttpRequest) -> str:
+        await read.wait()
+        return str(len(await request.get_body()))
 
-        async def app(request: HttpRequest) -> str:
-            await read.wait()
-            return str(len(await request.get_body()))
+    async def body() -> AsyncIterator[bytes]:
+        for number in range(20):
+            given.append(number)
+            yield PIECE
 
-        async def body() -> AsyncIterator[bytes]:
-            for number in range(20):
-                given.append(number)
-                yield PIECE
-
-        async with AsyncTestClient(app) as client:
-            asking = asyncio.ensure_future(client.post("/", content=body()))
-            await settle()
-            assert 1 < len(given) <= WINDOW
-            read.set()
-            assert (await asking).text == str(20 * len(PIECE))
-
-    run(main())
+    async with AsyncTestClient(app) as client:
+        asking = asyncio.ensure_future(client.post("/", content=body()))
+        await settle()
+        assert 1 < len(given) <= WINDOW
+        read.set()
+        assert (await asking).text == str(20 * len(PIECE))
 
 
 def test_the_body_of_the_sync_one_waits_for_the_app() -> None:
@@ -320,7 +305,7 @@ def test_an_idle_body_is_a_408_by_the_fake_clock() -> None:
 # Faults
 
 
-def test_stall_holds_the_app_up_until_the_client_leaves() -> None:
+async def test_stall_holds_the_app_up_until_the_client_leaves() -> None:
     sent: list[int] = []
 
     @to_asgi
@@ -333,17 +318,14 @@ def test_stall_holds_the_app_up_until_the_client_leaves() -> None:
         except DisconnectedError:
             sent.append(-1)
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
-            await anext(response.aiter_raw())
-            client.stall()
-            await settle()
-            before = len(sent)
-            await settle()
-            assert len(sent) == before
-        assert sent[-1] == -1
-
-    run(main())
+    async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
+        await anext(response.aiter_raw())
+        client.stall()
+        await settle()
+        before = len(sent)
+        await settle()
+        assert len(sent) == before
+    assert sent[-1] == -1
 
 
 def outcome_app(outcomes: list[Any], begun: threading.Event) -> Any:
@@ -423,7 +405,7 @@ def test_shutdown_ends_a_sleep_with_503() -> None:
     assert outcomes[:2] == ["ServerClosing", "shutdown"]
 
 
-def test_shutdown_ends_a_stream_that_may_say_goodbye() -> None:
+async def test_shutdown_ends_a_stream_that_may_say_goodbye() -> None:
     async def app(request: HttpRequest) -> None:
         await request.accept(200)
         await request.send("hello")
@@ -432,40 +414,31 @@ def test_shutdown_ends_a_stream_that_may_say_goodbye() -> None:
         except ServerClosing:
             await request.send("goodbye")
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
-            answers = response.aiter_text()
-            assert await anext(answers) == "hello"
-            client.shutdown()
-            assert await anext(answers) == "goodbye"
-
-    run(main())
+    async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
+        answers = response.aiter_text()
+        assert await anext(answers) == "hello"
+        client.shutdown()
+        assert await anext(answers) == "goodbye"
 
 
-def test_shutdown_breaks_a_stream_that_does_not_hear_of_it() -> None:
+async def test_shutdown_breaks_a_stream_that_does_not_hear_of_it() -> None:
     async def app(request: HttpRequest) -> None:
         await request.accept(200)
         await request.sleep_while_connected(1000)
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
-            client.shutdown()
-            with pytest.raises(httpx2.RemoteProtocolError):
-                await response.aread()
-
-    run(main())
+    async with AsyncTestClient(app) as client, client.stream("GET", "/") as response:
+        client.shutdown()
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await response.aread()
 
 
-def test_after_the_end_the_loop_serves_anew() -> None:
+async def test_after_the_end_the_loop_serves_anew() -> None:
     async def app(request: HttpRequest) -> str:
         await request.sleep_while_connected(0)
         return "slept"
 
-    async def main() -> None:
-        async with AsyncTestClient(app) as client:
-            client.shutdown()
-            assert (await client.get("/")).status_code == 503
-        async with AsyncTestClient(app) as client:
-            assert (await client.get("/")).text == "slept"
-
-    run(main())
+    async with AsyncTestClient(app) as client:
+        client.shutdown()
+        assert (await client.get("/")).status_code == 503
+    async with AsyncTestClient(app) as client:
+        assert (await client.get("/")).text == "slept"

@@ -10,8 +10,8 @@ import pytest
 from asgineer import UsageError
 from asgineer._uploads import FileAside, TemporaryFile, UploadFile, close_files
 
-from .driver import run
 from .form_requests import nothing_left
+from .turns import run
 
 if TYPE_CHECKING:
     from pathlib import Path

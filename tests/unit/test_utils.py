@@ -11,7 +11,7 @@ import pytest
 import asgineer
 from asgineer import HttpRequest, to_asgi, utils
 
-from .driver import ask
+from .asking import ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -104,21 +104,21 @@ async def site(request: HttpRequest) -> Any:
 @pytest.mark.parametrize("path", ["/assets/main.js", "/segments/MAIN.js", "/main.js", "/cookie"])
 def test_assets_in_an_app(path: str) -> None:
     answer = ask(site, path, headers={"accept-encoding": "gzip"})
-    assert answer.status == 200
+    assert answer.status_code == 200
     assert answer.headers["content-encoding"] == "gzip"
-    assert answer.headers["content-length"] == str(len(answer.body))
+    assert answer.headers["content-length"] == str(answer.num_bytes_downloaded)
     assert ("set-cookie" in answer.headers) is (path == "/cookie")
     head = ask(site, path, method="HEAD", headers={"accept-encoding": "gzip"})
-    assert (head.headers, head.body) == (answer.headers, b"")
+    assert (head.headers, head.content) == (answer.headers, b"")
     again = ask(
         site, path, headers={"accept-encoding": "gzip", "if-none-match": f'"x", W/{answer.headers["etag"]}'}
     )
-    assert (again.status, again.body) == (304, b"")
+    assert (again.status_code, again.content) == (304, b"")
     assert "content-length" not in again.headers
     assert again.headers["vary"] == "Accept-Encoding"
 
 
 def test_assets_of_no_name_and_of_none() -> None:
     assert ask(site, "/").text == "<html>home"
-    assert ask(site, "/nothing").status == 404
+    assert ask(site, "/nothing").status_code == 404
     assert ask(site, "/main.js", method="POST").headers["allow"] == "GET, HEAD"

@@ -17,7 +17,7 @@ import pytest
 from asgineer import HttpRequest, _watchdog, to_asgi
 from asgineer._watchdog import Watchdog, place_of
 
-from .driver import run, settle
+from .turns import run, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,34 +103,28 @@ def test_each_time_that_it_is_blocked_is_told(records: Records) -> None:
     assert [" over " in text for text in records.texts] == [True, False, True, False]
 
 
-def test_it_beats_while_the_loop_runs(records: Records) -> None:
-    async def main() -> None:
-        beats = 0
-        enough = asyncio.Event()
+async def test_it_beats_while_the_loop_runs(records: Records) -> None:
+    beats = 0
+    enough = asyncio.Event()
 
-        class Counting(Watchdog):
-            def _beat(self) -> None:
-                nonlocal beats
-                beats += 1
-                super()._beat()
-                if beats == 3:
-                    enough.set()
+    class Counting(Watchdog):
+        def _beat(self) -> None:
+            nonlocal beats
+            beats += 1
+            super()._beat()
+            if beats == 3:
+                enough.set()
 
-        watchdog = Counting(limit=60)
-        watchdog.start()
-        await enough.wait()
-        watchdog.stop()
-        watchdog._thread.join()
-        assert records.texts == []
-
-    run(main())
+    watchdog = Counting(limit=60)
+    watchdog.start()
+    await enough.wait()
+    watchdog.stop()
+    watchdog._thread.join()
+    assert records.texts == []
 
 
-def test_stop_before_start() -> None:
-    async def main() -> None:
-        Watchdog().stop()
-
-    run(main())
+async def test_stop_before_start() -> None:
+    Watchdog().stop()
 
 
 def frame_of(file: str, name: str, caller: FrameType | None = None) -> Any:
@@ -176,27 +170,24 @@ def test_the_place_of_a_real_frame() -> None:
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_the_lifespan_starts_it_in_debug_mode_only(debug: bool) -> None:
+async def test_the_lifespan_starts_it_in_debug_mode_only(debug: bool) -> None:
     def watching() -> bool:
         return any(thread.name == "asgineer-watchdog" for thread in threading.enumerate())
 
-    async def main() -> None:
-        incoming: asyncio.Queue[Any] = asyncio.Queue()
+    incoming: asyncio.Queue[Any] = asyncio.Queue()
 
-        async def send(message: Any) -> None: ...
+    async def send(message: Any) -> None: ...
 
-        @to_asgi(debug=debug)
-        async def app(request: HttpRequest) -> str:
-            return "x"
+    @to_asgi(debug=debug)
+    async def app(request: HttpRequest) -> str:
+        return "x"
 
-        life = asyncio.ensure_future(app({"type": "lifespan"}, incoming.get, send))
-        incoming.put_nowait({"type": "lifespan.startup"})
-        await settle()
-        assert watching() is debug
-        incoming.put_nowait({"type": "lifespan.shutdown"})
-        await life
-
-    run(main())
+    life = asyncio.ensure_future(app({"type": "lifespan"}, incoming.get, send))
+    incoming.put_nowait({"type": "lifespan.startup"})
+    await settle()
+    assert watching() is debug
+    incoming.put_nowait({"type": "lifespan.shutdown"})
+    await life
     for thread in threading.enumerate():
         if thread.name == "asgineer-watchdog":
             thread.join()

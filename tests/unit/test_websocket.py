@@ -10,14 +10,16 @@ import pytest
 
 from asgineer import DisconnectedError, HTTPError, UsageError, WebsocketRequest, to_asgi
 
-from .driver import Websocket, ask_ws, converse_ws, drain, errors, run, settle
+from .asgi import Websocket, converse_ws
+from .asking import ask_ws
+from .turns import drain, errors, run, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from asgineer._request import Message, Receive, Scope, Send
 
-    from .driver import App
+    from .asgi import App
 
 
 def app_of(work: Callable[[WebsocketRequest], Awaitable[Any]], **settings: Any) -> App:
@@ -274,23 +276,20 @@ def test_close_before_accept_denies_with_403(denial: bool) -> None:
 
 @pytest.mark.parametrize("denial", [True, False])
 @pytest.mark.parametrize("result", [None, (404, {}, "x"), HTTPError(404)])
-def test_a_client_that_left_before_the_answer_gets_none(result: Any, denial: bool) -> None:
+async def test_a_client_that_left_before_the_answer_gets_none(result: Any, denial: bool) -> None:
     async def work(request: WebsocketRequest) -> Any:
         if isinstance(result, Exception):
             raise result
         return result
 
-    async def main() -> None:
-        socket = socket_for(work, denial=denial)
-        socket._incoming.get_nowait()  # the connect: some servers tell of the disconnect in its place
-        socket.leave()
-        await finish(socket)
-        assert (socket.sent, socket.error) == ([], None)
-
-    run(main())
+    socket = socket_for(work, denial=denial)
+    socket._told_connect = True  # the connect: some servers tell of the disconnect in its place
+    socket.leave()
+    await finish(socket)
+    assert (socket.sent, socket.error) == ([], None)
 
 
-def test_accept_of_a_client_that_left() -> None:
+async def test_accept_of_a_client_that_left() -> None:
     async def work(request: WebsocketRequest) -> None:
         for _ in range(2):
             with pytest.raises(
@@ -299,38 +298,32 @@ def test_accept_of_a_client_that_left() -> None:
                 await request.accept()
             assert caught.value.code == 1006
 
-    async def main() -> None:
-        socket = socket_for(work)
-        socket._incoming.get_nowait()
-        socket.leave(1006)
-        await finish(socket)
-        assert (socket.sent, socket.error) == ([], None)
-
-    run(main())
+    socket = socket_for(work)
+    socket._told_connect = True
+    socket.leave(1006)
+    await finish(socket)
+    assert (socket.sent, socket.error) == ([], None)
 
 
 # Messages
 
 
-def test_messages_both_ways() -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            async for message in request.receive_iter():
-                await request.send(message)
+async def test_messages_both_ways() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        async for message in request.receive_iter():
+            await request.send(message)
 
-        socket = socket_for(work)
-        socket.text("é")
-        socket.binary(b"\x00\xff")
-        socket.text("")
-        socket.binary(b"")
-        socket.leave()
-        await finish(socket)
-        assert socket.messages == ["é", b"\x00\xff", "", b""]
-        assert [type(message) for message in socket.messages] == [str, bytes, str, bytes]
-        assert socket.close_code is None, "there is nobody to be told"
-
-    run(main())
+    socket = socket_for(work)
+    socket.text("é")
+    socket.binary(b"\x00\xff")
+    socket.text("")
+    socket.binary(b"")
+    socket.leave()
+    await finish(socket)
+    assert socket.messages == ["é", b"\x00\xff", "", b""]
+    assert [type(message) for message in socket.messages] == [str, bytes, str, bytes]
+    assert socket.close_code is None, "there is nobody to be told"
 
 
 @pytest.mark.parametrize(
@@ -346,21 +339,20 @@ def test_messages_both_ways() -> None:
         ({"text": None, "bytes": None}, b""),
     ],
 )
-def test_each_way_in_which_servers_write_a_message(message: dict[str, Any], expected: str | bytes) -> None:
-    async def main() -> None:
-        found = []
+async def test_each_way_in_which_servers_write_a_message(
+    message: dict[str, Any], expected: str | bytes
+) -> None:
+    found = []
 
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            found.append(await request.receive())
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        found.append(await request.receive())
 
-        socket = socket_for(work)
-        socket._incoming.put_nowait({"type": "websocket.receive", **message})
-        await finish(socket)
-        assert found == [expected]
-        assert type(found[0]) is type(expected)
-
-    run(main())
+    socket = socket_for(work)
+    socket.feed({"type": "websocket.receive", **message})
+    await finish(socket)
+    assert found == [expected]
+    assert type(found[0]) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -411,55 +403,46 @@ def test_send_what_is_no_unicode(data: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "value"), [('{"a": 1}', {"a": 1}), (b"[1]", [1]), ('"\u20ac"', "€"), ("3", 3), ("null", None)]
 )
-def test_receive_json(data: str | bytes, value: Any) -> None:
-    async def main() -> None:
-        found = []
+async def test_receive_json(data: str | bytes, value: Any) -> None:
+    found = []
 
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            found.append(await request.receive_json())
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        found.append(await request.receive_json())
 
-        socket = socket_for(work)
-        socket.text(data) if isinstance(data, str) else socket.binary(data)
-        await finish(socket)
-        assert found == [value]
-
-    run(main())
+    socket = socket_for(work)
+    socket.text(data) if isinstance(data, str) else socket.binary(data)
+    await finish(socket)
+    assert found == [value]
 
 
 @pytest.mark.parametrize("data", ["", "{", "NaN", "[" * 100_000, b"\xff"])
-def test_receive_json_of_something_else_closes_with_1007(
+async def test_receive_json_of_something_else_closes_with_1007(
     data: str | bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            await request.receive_json()
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        await request.receive_json()
 
-        socket = socket_for(work)
-        socket.text(data) if isinstance(data, str) else socket.binary(data)
-        await finish(socket)
-        assert socket.close_code == 1007
-        assert socket.error is None
-
-    run(main())
+    socket = socket_for(work)
+    socket.text(data) if isinstance(data, str) else socket.binary(data)
+    await finish(socket)
+    assert socket.close_code == 1007
+    assert socket.error is None
     assert not caplog.records
 
 
-def test_receive_json_with_a_type() -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            assert await request.receive_json(list[int]) == [1]
-            await request.receive_json(list[int])
+async def test_receive_json_with_a_type() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        assert await request.receive_json(list[int]) == [1]
+        await request.receive_json(list[int])
 
-        socket = socket_for(work)
-        socket.text("[1]")
-        socket.text('["x"]')
-        await finish(socket)
-        assert socket.close_code == 1007
-
-    run(main())
+    socket = socket_for(work)
+    socket.text("[1]")
+    socket.text('["x"]')
+    await finish(socket)
+    assert socket.close_code == 1007
 
 
 def test_concurrent_sends() -> None:
@@ -470,44 +453,38 @@ def test_concurrent_sends() -> None:
     assert sorted(ask_ws(app_of(work)).messages, key=str) == sorted(map(str, range(50)))
 
 
-def test_receive_in_two_tasks() -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            first = asyncio.ensure_future(request.receive())
-            await settle()
-            with pytest.raises(UsageError, match="Cannot receive in two tasks at once"):
+async def test_receive_in_two_tasks() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        first = asyncio.ensure_future(request.receive())
+        await settle()
+        with pytest.raises(UsageError, match="Cannot receive in two tasks at once"):
+            await request.receive()
+        socket.text("x")
+        assert await first == "x"
+        socket.text("y")
+        assert await request.receive() == "y"
+
+    socket = socket_for(work)
+    await finish(socket)
+    assert socket.error is None
+    assert socket.close_code == 1000
+
+
+async def test_a_receive_that_is_cancelled_loses_no_message() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
                 await request.receive()
-            socket.text("x")
-            assert await first == "x"
-            socket.text("y")
-            assert await request.receive() == "y"
+        socket.text("x")
+        await request.send(await request.receive())
 
-        socket = socket_for(work)
-        await finish(socket)
-        assert socket.error is None
-        assert socket.close_code == 1000
-
-    run(main())
+    socket = socket_for(work)
+    assert (await finish(socket)).messages == ["x"]
 
 
-def test_a_receive_that_is_cancelled_loses_no_message() -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0):
-                    await request.receive()
-            socket.text("x")
-            await request.send(await request.receive())
-
-        socket = socket_for(work)
-        assert (await finish(socket)).messages == ["x"]
-
-    run(main())
-
-
-def test_receive_iter_passed_to_another_object() -> None:
+async def test_receive_iter_passed_to_another_object() -> None:
     class Room:
         def __init__(self, messages: AsyncIterator[str | bytes]) -> None:
             self.messages = messages
@@ -515,38 +492,32 @@ def test_receive_iter_passed_to_another_object() -> None:
         async def listen(self) -> list[str | bytes]:
             return [message async for message in self.messages]
 
-    async def main() -> None:
-        found = []
+    found = []
 
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            found.extend(await Room(request.receive_iter()).listen())
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        found.extend(await Room(request.receive_iter()).listen())
 
-        socket = socket_for(work)
-        socket.text("a")
-        socket.text("b")
-        socket.leave()
-        await finish(socket)
-        assert found == ["a", "b"]
-
-    run(main())
+    socket = socket_for(work)
+    socket.text("a")
+    socket.text("b")
+    socket.leave()
+    await finish(socket)
+    assert found == ["a", "b"]
 
 
-def test_receive_iter_ends_with_our_own_close() -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            async for message in request.receive_iter():
-                if message == "bye":
-                    await request.close()
+async def test_receive_iter_ends_with_our_own_close() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        async for message in request.receive_iter():
+            if message == "bye":
+                await request.close()
 
-        socket = socket_for(work)
-        socket.text("x")
-        socket.text("bye")
-        await finish(socket)
-        assert socket.close_code == 1000
-
-    run(main())
+    socket = socket_for(work)
+    socket.text("x")
+    socket.text("bye")
+    await finish(socket)
+    assert socket.close_code == 1000
 
 
 def test_receive_iter_before_accept() -> None:
@@ -561,120 +532,104 @@ def test_receive_iter_before_accept() -> None:
 # The client leaves
 
 
-def test_a_client_that_leaves_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
+async def test_a_client_that_leaves_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        await request.receive()
+
+    socket = socket_for(work)
+    socket.leave()
+    await finish(socket)
+    assert (socket.error, socket.close_code) == (None, None)
+    assert not caplog.records
+
+
+async def test_after_the_client_left() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        with pytest.raises(DisconnectedError) as caught:
             await request.receive()
+        assert (caught.value.code, caught.value.reason) == (4001, "bored")
+        assert isinstance(caught.value, OSError)
+        with pytest.raises(
+            DisconnectedError, match="Cannot receive from ws that already disconnected"
+        ) as late:
+            await request.receive()
+        assert late.value.code == 4001
+        with pytest.raises(DisconnectedError, match="Cannot send to a disconnected ws"):
+            await request.send("x")
+        assert await drain(request.receive_iter()) == []
+        with pytest.raises(DisconnectedError, match="Cannot receive from ws that already disconnected"):
+            await request.receive()
+        await request.close()
 
-        socket = socket_for(work)
+    socket = socket_for(work)
+    socket.leave(4001, "bored")
+    await finish(socket)
+    assert socket.error is None
+    assert [message["type"] for message in socket.sent] == ["websocket.accept"]
+
+
+async def test_a_disconnect_without_a_code() -> None:
+    codes = []
+
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        try:
+            await request.receive()
+        except DisconnectedError as error:
+            codes.append((error.code, error.reason))
+
+    socket = socket_for(work)
+    socket.feed({"type": "websocket.disconnect"})
+    await finish(socket)
+    assert codes == [(1005, "")]
+
+
+async def test_a_server_that_raises_os_error_for_a_lost_client(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
         socket.leave()
-        await finish(socket)
-        assert (socket.error, socket.close_code) == (None, None)
+        with pytest.raises(DisconnectedError) as caught:
+            await request.send("x")
+        assert caught.value.code == 1006
+        with pytest.raises(DisconnectedError, match="Cannot send to a disconnected ws"):
+            await request.send("x")
 
-    run(main())
+    socket = socket_for(work, lost=True)
+    await finish(socket)
+    assert socket.error is None
     assert not caplog.records
 
 
-def test_after_the_client_left() -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            with pytest.raises(DisconnectedError) as caught:
-                await request.receive()
-            assert (caught.value.code, caught.value.reason) == (4001, "bored")
-            assert isinstance(caught.value, OSError)
-            with pytest.raises(
-                DisconnectedError, match="Cannot receive from ws that already disconnected"
-            ) as late:
-                await request.receive()
-            assert late.value.code == 4001
-            with pytest.raises(DisconnectedError, match="Cannot send to a disconnected ws"):
-                await request.send("x")
-            assert await drain(request.receive_iter()) == []
-            with pytest.raises(DisconnectedError, match="Cannot receive from ws that already disconnected"):
-                await request.receive()
-            await request.close()
-
-        socket = socket_for(work)
+async def test_send_and_receive_of_a_lost_client_tell_the_same_story(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        reading = asyncio.ensure_future(request.receive())
+        await settle()
         socket.leave(4001, "bored")
-        await finish(socket)
-        assert socket.error is None
-        assert [message["type"] for message in socket.sent] == ["websocket.accept"]
+        with pytest.raises(DisconnectedError) as sending:
+            await request.send("a")  # without a turn for the reader
+        with pytest.raises(DisconnectedError) as receiving:
+            await reading
+        assert sending.value.code == receiving.value.code == 1006
 
-    run(main())
-
-
-def test_a_disconnect_without_a_code() -> None:
-    async def main() -> None:
-        codes = []
-
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            try:
-                await request.receive()
-            except DisconnectedError as error:
-                codes.append((error.code, error.reason))
-
-        socket = socket_for(work)
-        socket._incoming.put_nowait({"type": "websocket.disconnect"})
-        await finish(socket)
-        assert codes == [(1005, "")]
-
-    run(main())
-
-
-def test_a_server_that_raises_os_error_for_a_lost_client(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            socket.leave()
-            with pytest.raises(DisconnectedError) as caught:
-                await request.send("x")
-            assert caught.value.code == 1006
-            with pytest.raises(DisconnectedError, match="Cannot send to a disconnected ws"):
-                await request.send("x")
-
-        socket = socket_for(work, lost=True)
-        await finish(socket)
-        assert socket.error is None
-
-    run(main())
+    socket = socket_for(work, lost=True)
+    await finish(socket)
+    assert socket.error is None
     assert not caplog.records
 
 
-def test_send_and_receive_of_a_lost_client_tell_the_same_story(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            reading = asyncio.ensure_future(request.receive())
-            await settle()
-            socket.leave(4001, "bored")
-            with pytest.raises(DisconnectedError) as sending:
-                await request.send("a")  # without a turn for the reader
-            with pytest.raises(DisconnectedError) as receiving:
-                await reading
-            assert sending.value.code == receiving.value.code == 1006
+async def test_a_lost_client_at_the_closing(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        socket.leave()
 
-        socket = socket_for(work, lost=True)
-        await finish(socket)
-        assert socket.error is None
-
-    run(main())
-    assert not caplog.records
-
-
-def test_a_lost_client_at_the_closing(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            socket.leave()
-
-        socket = socket_for(work, lost=True)
-        await finish(socket)
-        assert socket.error is None
-
-    run(main())
+    socket = socket_for(work, lost=True)
+    await finish(socket)
+    assert socket.error is None
     assert not caplog.records
 
 
@@ -762,21 +717,17 @@ def test_an_exception_after_close_is_logged(caplog: pytest.LogCaptureFixture) ->
     assert "ValueError in websocket handler: late" in errors(caplog)[0]
 
 
-def test_a_cancellation_passes_through(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            await request.receive()
+async def test_a_cancellation_passes_through(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        await request.receive()
 
-        socket = socket_for(work)
-        socket.start()
-        await settle()
-        assert socket.task is not None
-        socket.task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await socket.finish()
-
-    run(main())
+    socket = socket_for(work)
+    socket.start()
+    await settle()
+    socket.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await socket.finish()
     assert not caplog.records
 
 
@@ -835,15 +786,12 @@ def test_mistakes(work: Any, words: str, caplog: pytest.LogCaptureFixture) -> No
         assert socket.denial == (500, b"Internal server error")
 
 
-def test_the_connect_message_is_taken_once() -> None:
-    async def main() -> None:
-        async def work(request: WebsocketRequest) -> None:
-            await request.accept()
-            assert await request.receive() == "first"
+async def test_the_connect_message_is_taken_once() -> None:
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        assert await request.receive() == "first"
 
-        socket = socket_for(work)
-        socket.text("first")
-        await finish(socket)
-        assert socket.close_code == 1000
-
-    run(main())
+    socket = socket_for(work)
+    socket.text("first")
+    await finish(socket)
+    assert socket.close_code == 1000
