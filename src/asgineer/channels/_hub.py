@@ -260,11 +260,11 @@ class Hub:
                 )
             entries = page.entries
             if after is None:
-                return Run(page.epoch, page.last, page.last, page.first > page.last, [])
+                return Run(page.epoch, page.last, page.last, page.last == 0, [])
             is_whole = page.first - 1 <= after or (bool(entries) and _previous(entries[0]) <= after)
             if run is None or page.epoch != run.epoch or not is_whole:  # what was read before is of no use
                 floor = min(after, page.last) if is_whole else page.first - 1
-                run = Run(page.epoch, floor, page.last, after < page.first, entries)
+                run = Run(page.epoch, floor, page.last, after == 0 or not is_whole, entries)
             else:
                 run = run._replace(last=page.last, entries=run.entries + entries)
             if page.complete or not entries:
