@@ -6,9 +6,9 @@ process listens to; history is Direct Get. There are no consumers: they don't sc
 
 What keeps holes from being silent:
 
-- A republished message names the one before it in its channel (`Nats-Last-Sequence`; 0 for the first,
-  and again when age emptied the channel). While the connection holds, nothing is missing before a
-  message whose predecessor we have had; `_Feed` turns that into `Entry.previous`.
+- A republished message names the one before it in its channel (`Nats-Last-Sequence`): nothing is missing
+  when we have had that. It names 0 for the first, and again when age emptied the channel: what there was
+  came over this connection, or is missing in the history that is read for a new one, and told.
 - A read begins *at* the position it is asked for. If the message there is retained, all later ones are;
   else something may be gone, and that is told. So that there always is such a message, whoever asks where an
   empty channel ends leaves a marker in it, which nobody gets; every `ttl` once, while it is asked.
@@ -58,16 +58,16 @@ BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024  # of one Direct Get
 class _Feed:
     """The live messages of one channel, over one connection."""
 
-    __slots__ = ("_channel", "_newest", "_seen", "_session", "_told", "subscription")
+    __slots__ = ("_channel", "_marker", "_newest", "_session", "end", "subscription")
 
     subscription: Subscription
 
     def __init__(self, session: _Session, channel: str) -> None:
         self._session = session
         self._channel = channel
-        self._newest = 0  # that came over this connection
-        self._seen = 0  # nothing is missing up to here,
-        self._told = 0  # and this is the last of it that the bus has; 0: unknown
+        self._newest = 0  # that came
+        self._marker = (0, 0)  # the last marker, and the message before it
+        self.end = 0  # the newest message or marker that came, or was read
 
     def __call__(self, message: Msg) -> None:
         headers = message.headers or {}
@@ -80,19 +80,14 @@ class _Feed:
             self._session.link.fail("the log went back: the stream was made anew")
             return
         self._newest = offset
+        self.end = max(self.end, offset)
         if message.data == MARKER:
-            self._seen = max(self._seen, offset) if before <= self._seen and self._told else self._seen
+            self._marker = (offset, before)
             return
-        # 0 is also what the first message has after age emptied the channel; what that had, we have got.
-        follows = before <= self._seen and 0 < self._told < offset
-        entry = Entry(offset, *unpack(message.data), self._told if follows else before or None)
-        self.note(offset)
+        if before == self._marker[0]:
+            before = self._marker[1]
+        entry = Entry(offset, *unpack(message.data), before)
         self._session.listener.message(self._channel, self._session.epoch, entry)
-
-    def note(self, offset: int) -> None:
-        """Note that the bus has all up to `offset`."""
-        self._told = max(self._told, offset)
-        self._seen = max(self._seen, offset)
 
 
 class _Session:
@@ -376,7 +371,7 @@ class NatsEngine:
             found = await log.read(after, limit, history, ttl)
         feed = session.feeds.get(channel)
         if found.complete and feed is not None:
-            feed.note(found.last)
+            feed.end = max(feed.end, found.last)
         return found
 
 
