@@ -8,6 +8,7 @@ through: a control character in a value (a split response) is an error, never se
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadRequest, HeadersTooLarge
@@ -52,6 +53,35 @@ _KNOWN_NAMES = {
     for spelling in (name, name.title())
 }
 
+# Names that nearly every request has: one look-up instead of two calls.
+_REQUEST_NAMES = {
+    name.encode(): name
+    for name in (
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "if-modified-since",
+        "if-none-match",
+        "origin",
+        "priority",
+        "referer",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "upgrade-insecure-requests",
+        "user-agent",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-request-id",
+    )
+}
+
 _SINGLE_NAMES = (b"content-length", b"content-type")  # two of them are a smuggled response
 
 
@@ -80,21 +110,24 @@ def decode_headers(raw: Iterable[tuple[bytes, bytes]], limits: Limits) -> Header
     Raises:
         HeadersTooLarge: more fields or bytes than `limits` allows.
     """
-    pairs = [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw]
-    if limits.header_count is not None and len(pairs) > limits.header_count:
+    if not isinstance(raw, list):
+        raw = list(raw)
+    if limits.header_count is not None and len(raw) > limits.header_count:
         raise HeadersTooLarge("Too many header fields")
-    if limits.headers is not None and sum([len(name) + len(value) for name, value in pairs]) > limits.headers:
+    if limits.headers is not None and len(b"".join(chain.from_iterable(raw))) > limits.headers:
         raise HeadersTooLarge("Header fields too large")
-    headers = Headers(pairs)
-    if len(headers) != len(pairs):
-        _join_repeated(headers, pairs)
+    headers = Headers()
+    for name, value in raw:  # a loop: a fifth less than what dict() does with a list of pairs
+        headers[_REQUEST_NAMES.get(name) or name.lower().decode("latin-1")] = value.decode("latin-1")
+    if len(headers) != len(raw):
+        _join_repeated(headers, raw)
     return headers
 
 
-def _join_repeated(headers: Headers, pairs: list[tuple[str, str]]) -> None:
+def _join_repeated(headers: Headers, raw: RawHeaders) -> None:
     values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
+    for field, value in raw:
+        values.setdefault(field.lower().decode("latin-1"), []).append(value.decode("latin-1"))
     headers._repeated = {name: several for name, several in values.items() if len(several) > 1}
     for name, several in headers._repeated.items():
         headers[name] = _join(name, several)

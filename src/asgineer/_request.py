@@ -8,6 +8,7 @@ HTTPError, so an application doesn't see half of it. The scope is handed through
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -34,6 +35,8 @@ __all__ = ["BaseRequest"]
 
 T = TypeVar("T")
 
+# A path that a split is enough for: no escape, no query (some servers leave it in), nothing but ASCII.
+_is_plain = re.compile(rb"/[^%?\x80-\xff]*").fullmatch
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -108,7 +111,7 @@ class BaseRequest:
     @property
     def verb(self) -> str:
         """What to route by: the method, with GET for HEAD; WEBSOCKET for a websocket."""
-        method = self.method
+        method: str = self.scope.get("method", "GET")
         return "GET" if method == "HEAD" else method
 
     @property
@@ -241,8 +244,14 @@ class BaseRequest:
         is `("", "")`: other paths than `/a`. Bytes that are no UTF-8 become U+FFFD.
         """
         if self._parts is None:
-            path = self._raw_inner_path().removeprefix("/")
-            self._parts = tuple([unquote(part) for part in path.split("/")]) if path else ()
+            scope = self.scope
+            raw = scope.get("raw_path")
+            if raw and _is_plain(raw) and not scope.get("root_path"):
+                # Nearly every path: the same as what follows, in a quarter of the time.
+                self._parts = tuple(raw[1:].decode().split("/")) if len(raw) > 1 else ()
+            else:
+                path = self._raw_inner_path().removeprefix("/")
+                self._parts = tuple([unquote(part) for part in path.split("/")]) if path else ()
         return self._parts
 
     # The query
