@@ -23,19 +23,23 @@ CHUNK = 65_536  # bytes
 class Proxy:
     """`async with Proxy(port) as proxy:` listens at `proxy.port` for the server at `port`, both on loopback.
 
+    Args:
+        targets: ports of servers; of several, connections go to them in turn.
+
     Attributes:
         port: where it listens.
+        targets: may be changed, for connections to come.
         accepted: how many connections it took.
     """
 
-    def __init__(self, target: int) -> None:
-        self.target = target
+    def __init__(self, *targets: int) -> None:
+        self.targets = targets
         self.port = 0
         self.accepted = 0
         self._stalls = False
         self._refuses = False
         self._open: dict[int, asyncio.Event] = {}
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._writers: dict[int, list[asyncio.StreamWriter]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Proxy:
@@ -57,12 +61,13 @@ class Proxy:
     @property
     def connections(self) -> int:
         """How many clients are connected now."""
-        return len(self._writers) // 2
+        return len(self._writers)
 
-    def cut(self) -> None:
-        """Break every connection, both ways, at once and without a goodbye."""
-        for writer in list(self._writers):
-            writer.transport.abort()
+    def cut(self, *numbers: int) -> None:
+        """Break every connection, both ways, at once and without a goodbye; or those of these numbers."""
+        for number in numbers or list(self._writers):
+            for writer in self._writers[number]:
+                writer.transport.abort()
 
     def refuse(self) -> None:
         """Close every new connection at once, and break those there are, until `resume()`."""
@@ -95,23 +100,22 @@ class Proxy:
             self._open[number].set()
         with suppress(OSError, asyncio.CancelledError):
             if not self._refuses:
-                await self._forward(self._open[number], (reader, writer))
+                await self._forward(number, (reader, writer))
         writer.transport.abort()
         del self._open[number]
 
-    async def _forward(self, open: asyncio.Event, client: Streams) -> None:
-        server = await asyncio.open_connection(HOST, self.target)
-        both = {client[1], server[1]}
-        self._writers |= both
+    async def _forward(self, number: int, client: Streams) -> None:
+        server = await asyncio.open_connection(HOST, self.targets[number % len(self.targets)])
+        both = self._writers[number] = [client[1], server[1]]
         try:
             ways = [(client[0], server[1]), (server[0], client[1])]
-            pumps = [asyncio.ensure_future(_pump(open, *way)) for way in ways]
+            pumps = [asyncio.ensure_future(_pump(self._open[number], *way)) for way in ways]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            self._writers -= both
+            del self._writers[number]
             for writer in both:
                 writer.transport.abort()
 

@@ -146,6 +146,7 @@ class RedisEngine:
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
+        self._why, self._lost_at = ChannelError("The bus was closed"), float("-inf")
         for wire in (self._commands, self._live):
             if wire is not None:
                 await wire.close()
@@ -210,6 +211,8 @@ class RedisEngine:
 
     def _ended(self, wire: Wire, why: BaseException) -> None:
         """One connection ended. A time-out says the same of the other: a black hole has no errors."""
+        if self._up.is_set():
+            self._lost_at = _clock.clock.time()
         self._up.clear()
         self._why = why
         self._failed.set()
@@ -228,7 +231,6 @@ class RedisEngine:
                 self._canary.start()
                 await self._failed.wait()
                 self._canary.stop()
-                self._lost_at = _clock.clock.time()
                 self._listener.lost(self._why)
                 await self._connect_again()
                 self._listener.back()
@@ -306,4 +308,4 @@ async def _sleep(seconds: float) -> None:
 def _reason(error: BaseException, place: str) -> str:
     if isinstance(error, ChannelError):
         return str(error)
-    return f"{place} is away: {describe(error).rstrip('.') or type(error).__name__}"
+    return f"{place} is away: {describe(error).rstrip('.?') or type(error).__name__}"

@@ -1,7 +1,7 @@
 """How a channel is kept in Redis: its keys, the two scripts that touch them, what goes over pub/sub. Pure.
 
 A channel has two keys, whose braces put them in one slot of a cluster: a stream with the messages, the id
-of each being `offset-milliseconds`, and a text, `epoch offset due server`, that says where the log ends. The text
+of each being `offset-milliseconds`, and where the log ends, as `epoch offset due server`. That text
 outlives the messages by a day, so that a channel that was silent for its `ttl` goes on counting and nobody
 is reset for nothing. What is there is always whole: a script runs alone and all its writes go to replicas
 together. A log whose text was evicted is thrown away, and another with another epoch begins.
