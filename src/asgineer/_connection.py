@@ -2,9 +2,9 @@
 
 ASGI servers tell that a client left only to who waits in `receive()`. So a request that
 streams or sleeps has one task, the listener, which does nothing else. It starts at the first
-such call, keeps at most one piece of the body that nobody read yet (and drops none), and
-ends with the request. A plain response has no listener. What the messages mean (a body, a
-response) is `_http`'s to know.
+such call, keeps at most one piece of the body that nobody read yet, or several where `_http` says
+that it may go on, and ends with the request. A plain response has no listener. What the messages
+mean (a body, a response) is `_http`'s to know.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ._request import Message
 
 T = TypeVar("T")
+PIECE_COST = (
+    512  # bytes that a piece of a body takes besides what is in it, or a byte each would take the most
+)
 CHUNKS_IN_A_ROW = 16  # sent before the event loop gets a turn: a turn costs about as much as a send
 DISCONNECT: Message = {"type": "http.disconnect"}
 
@@ -80,8 +83,9 @@ class ConnectedRequest(BaseRequest):
     _watchers: tuple[Callable[[Exception], object], ...] = ()  # to be told when the client left
     _gone: bool = False  # the client left
     _listener: asyncio.Task[None] | None = None
-    _unread: Message | None = None  # a piece of the body that came before anybody asked
-    _taken: asyncio.Future[None] | None = None  # the listener waits for that piece to be taken
+    _unread: list[Message] | None = None  # pieces of the body that came before anybody asked
+    _unread_size: int = 0  # bytes of memory that they take, while nobody takes any
+    _taken: asyncio.Future[None] | None = None  # the listener waits for such a piece to be taken
     _reader: asyncio.Future[Message] | None = None  # a reader waits for the listener
     _reading: bool = False  # a reader waits for the server itself
     _sleepers: set[asyncio.Future[bool]] | None = None
@@ -211,25 +215,45 @@ class ConnectedRequest(BaseRequest):
             elif self._reader is not None and not self._reader.done():
                 self._reader.set_result(message)
             else:
-                self._unread = message
-                if message.get("more_body", False):
+                self._keep(message)
+                if message.get("more_body", False) and not self._may_hear_more():
                     self._taken = asyncio.get_running_loop().create_future()
                     await self._taken
 
+    def _keep(self, message: Message) -> None:
+        """Keep a piece of the body that nobody waits for, after what is kept already."""
+        if self._unread is None:
+            self._unread = []
+            self._unread_size = 0
+        self._unread.append(message)
+        self._unread_size += PIECE_COST + len(message.get("body", b""))
+
+    def _may_hear_more(self) -> bool:
+        """Say whether the listener goes on although there is body that nobody took."""
+        return False
+
+    def _go_on_listening(self) -> None:
+        """Let the listener go on that waits for body to be taken."""
+        if self._taken is not None and not self._taken.done():
+            self._taken.set_result(None)
+
     async def _next_message(self) -> Message:
         """Return the next message of the server, by way of the listener where there is one."""
-        if self._unread is not None:
-            message, self._unread = self._unread, None
-            if self._taken is not None and not self._taken.done():
-                self._taken.set_result(None)
+        if self._unread:
+            message = self._unread.pop(0)
+            self._go_on_listening()
             return message
         if self._gone:
             return DISCONNECT
         if self._listener is None:
             return await self._receive_directly()
-        self._reader = asyncio.get_running_loop().create_future()
+        self._reader = reader = asyncio.get_running_loop().create_future()
         try:
-            return await self._reader
+            return await reader
+        except asyncio.CancelledError:
+            if reader.done() and not reader.cancelled():  # it came in this very turn, for the next reader
+                self._unread = [reader.result(), *(self._unread or ())]
+            raise
         finally:
             self._reader = None
 

@@ -1,6 +1,7 @@
 """HttpRequest: the body comes in, the response goes out.
 
-Two small machines, each with named states. The body is UNREAD, then CONSUMED. The response
+Two small machines, each with named states. The body is UNREAD, then CONSUMED, or
+DROPPED: too much of it came while a response was sent. The response
 is NEW, then ACCEPTED (its head is out) and ENDED, or WHOLE (the app sends it in one go).
 REFUSED is NEW after the body was too large, or did not come: the response can't be a success any more. A
 call that is wrong in a state raises a UsageError that names the call.
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["HttpRequest"]
 
 NEW, REFUSED, ACCEPTED, WHOLE, ENDED = "new", "refused", "accepted", "whole", "ended"
-UNREAD, CONSUMED = "unread", "consumed"
+UNREAD, CONSUMED, DROPPED = "unread", "consumed", "dropped"
 KEPT_PIECE = 65_536  # bytes of a body that was read whole, for who reads it in pieces
 NO_BODY = (204, 304)  # RFC 9110 sections 15.3.5 and 15.4.5
 # ASGI's, and two of its extensions: a file that the server reads by itself. All can be the last one.
@@ -103,12 +104,13 @@ class HttpRequest(ConnectedRequest):
         There is no limit on the sum: what you keep of it is yours to bound.
 
         Raises:
-            UsageError: the body was already consumed, by this or by `get_body`.
+            UsageError: the body was already consumed, by this or by `get_body`; or it was dropped, as over
+                `Limits.pending` bytes of it (1 MiB) came before you asked, while a response was sent.
             RequestTimeout: nothing came for `Limits.body_idle` seconds (30) while you waited for it.
             DisconnectedError: the client left before the end; a cut-off body is never an end.
         """
         if self._body_stage is not UNREAD:
-            raise UsageError("Request body was already consumed")
+            raise UsageError(f"Request body was already {self._body_stage}")
         self._body_stage = CONSUMED
         idle = IdleLimit(self._settings.limits.body_idle)
         more = True
@@ -164,6 +166,19 @@ class HttpRequest(ConnectedRequest):
                 self._refuse_body()
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _may_hear_more(self) -> bool:
+        """Go on where a response is sent and nobody began to read: or a client that leaves isn't noticed.
+
+        What comes is kept up to `Limits.pending` bytes; then all of it is dropped.
+        """
+        if self._response_stage is not ACCEPTED or self._body_stage is CONSUMED:
+            return False
+        limit = self._settings.limits.pending
+        if self._body_stage is DROPPED or (limit is not None and self._unread_size > limit):
+            self._body_stage = DROPPED
+            self._unread = None
+        return True
 
     def _refuse_body(self, text: str = "Request body too large") -> NoReturn:
         self._refuse(BodyTooLarge(text))
@@ -333,6 +348,7 @@ class HttpRequest(ConnectedRequest):
         self._status = status
         self._held = self._streaming = True
         counts[OPEN_STREAMS] += 1
+        self._go_on_listening()
         await self._transmit({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _send_chunk(self, data: bytes, more: bool) -> None:

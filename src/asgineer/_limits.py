@@ -30,7 +30,8 @@ class Limits:
         spool: bytes of one uploaded file that are kept in memory, and a tenth of all of them; a
             larger file goes to a temporary one. For `get_form`; `iter_form` keeps none.
         message: bytes of one message of a websocket, text as UTF-8; more closes it with 1009.
-        pending: bytes of messages that are kept for a handler that sends and does not receive.
+        pending: bytes of messages that are kept for a handler that sends and does not receive; of a
+            request body that nobody reads while a streamed response is sent, too.
         send: seconds that one send of a stream or a websocket may wait for the client; then its
             connection is aborted.
         body_idle: seconds without a piece of the request body, while it is read; more is 408.

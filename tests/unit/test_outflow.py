@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asgineer import EventStream, HTTPError, HttpRequest, Limits, WebsocketRequest, _shutdown, stats, to_asgi
+from asgineer import (
+    EventStream,
+    HTTPError,
+    HttpRequest,
+    Limits,
+    UsageError,
+    WebsocketRequest,
+    _shutdown,
+    stats,
+    to_asgi,
+)
 from asgineer._connection import CHUNKS_IN_A_ROW
 from asgineer._outflow import MAX_CHUNK
 
@@ -364,6 +374,116 @@ async def test_a_generator_that_swallowed_the_notice_and_whose_goodbye_stalls(cl
     await exchange.finish()
     assert exchange.task.cancelling() == 0
     assert not exchange.complete
+
+
+# A request body that nobody reads
+
+PIECE = bytes(50_000)
+
+
+async def fed(exchange: Http, count: int) -> None:
+    for _ in range(count):
+        exchange.feed(PIECE)
+        await asyncio.sleep(0)
+    await settle()
+
+
+@pytest.mark.parametrize("count", [1, 10, 100], ids=["piece", "some", "too-much"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "during"])
+async def test_a_client_with_a_body_that_nobody_reads_leaves(count: int, before: bool) -> None:
+    room = Room()
+    exchange = Http(app_of(room), "/", "POST", rest=True)
+    if before:
+        await fed(exchange, count)
+    exchange.start()
+    await exchange.until(lambda: len(exchange.sent) >= 2)
+    await fed(exchange, 0 if before else count)
+    exchange.leave()
+    await exchange.finish()
+    assert room.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "whole"),
+    [(10, 2**20, True), (21, 2**20, False), (10, 400_000, False), (50, None, True)],
+)
+async def test_a_body_that_is_read_after_the_response_began(
+    count: int, limit: int | None, whole: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = asyncio.Event()
+
+    async def handler(request: HttpRequest) -> Any:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"first"
+            await gate.wait()
+            async for piece in request.iter_body():
+                yield piece
+
+        return pieces()
+
+    exchange = Http(to_asgi(handler, limits=Limits(pending=limit)), "/", "POST", rest=True)
+    exchange.start()
+    await exchange.until(lambda: len(exchange.sent) >= 2)
+    await fed(exchange, count)
+    gate.set()
+    await settle()
+    exchange.feed(b"end", more=False)
+    await exchange.finish()
+    if whole:
+        assert exchange.body == b"first" + PIECE * count + b"end"
+        assert exchange.complete
+    else:
+        assert not exchange.complete
+        (text,) = errors(caplog)
+        assert "Request body was already dropped" in text
+
+
+async def test_a_body_in_tiny_pieces_takes_no_more() -> None:
+    seen: list[HttpRequest] = []
+
+    async def handler(request: HttpRequest) -> Any:
+        seen.append(request)
+        return EventStream(Room())
+
+    exchange = Http(to_asgi(handler), "/", "POST", rest=True)
+    exchange.start()
+    await exchange.until(lambda: len(exchange.sent) >= 2)
+    for _ in range(5000):
+        exchange.feed(b"x")
+    await settle()
+    for _ in range(5000):
+        await asyncio.sleep(0)
+    with pytest.raises(UsageError, match="dropped"):
+        await seen[0].get_body()
+    await left(exchange)
+
+
+async def test_a_piece_that_comes_as_its_read_is_cancelled_is_kept() -> None:
+    """The listener hands it over in the very turn in which the reader is cancelled."""
+    pieces: list[bytes] = []
+
+    async def handler(request: HttpRequest) -> str:
+        await request.sleep_while_connected(0)  # so that there is a listener
+        reader = asyncio.ensure_future(anext(request._iter_limited(None)))
+        await settle()
+        exchange.feed(b"1")
+        for _ in range(50):  # turns
+            if request._reader is None or request._reader.done():
+                break
+            await asyncio.sleep(0)
+        assert reader.cancel()
+        await asyncio.wait([reader])
+        assert reader.cancelled()
+        exchange.feed(b"2", more=False)
+        await settle()
+        while not pieces or pieces[-1] != b"2":
+            pieces.append((await request._next_message())["body"])
+        return "read"
+
+    exchange = Http(to_asgi(handler), "/", "POST", rest=True)
+    exchange.start()
+    await exchange.finish()
+    assert (pieces, exchange.text) == ([b"1", b"2"], "read")
 
 
 # Over a websocket
