@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import types
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _clock, _shutdown
@@ -19,12 +20,13 @@ from ._abort import abort
 from ._interrupt import Interrupt
 from ._request import BaseRequest
 from ._stats import SEND_TIMEOUTS, counts
-from ._ticker import Ticker, ticker
+from ._ticker import Ticker, go_on, ticker
 from .errors import DisconnectedError, RequestTimeout, ServerClosing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
+    from ._clock import Timer
     from ._request import Message
 
 T = TypeVar("T")
@@ -36,18 +38,34 @@ DISCONNECT: Message = {"type": "http.disconnect"}
 
 
 class IdleLimit:
-    """Ends a wait of a reader that lasted too long. One timer per body, whatever the number of its pieces."""
+    """Ends a wait of a reader that lasted too long.
+
+    One timer per body, whatever the number of its pieces; none where nothing has to be waited for.
+    """
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._interrupt: Interrupt | None = None
         self._since = 0.0
-        self._timer = None if seconds is None else _clock.clock.call_later(seconds, self._look)
+        self._timer: Timer | None = None
 
-    async def wait(self, piece: Coroutine[Any, Any, T]) -> T:
+    @types.coroutine
+    def wait(self, piece: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         """Wait for `piece`; raise RequestTimeout when it takes too long."""
+        steps = piece.__await__()
+        try:
+            first = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # it was there: a small body comes with the head
+        if self._seconds is None:
+            return (yield from go_on(first, steps))
+        return (yield from self._wait_within(self._seconds, go_on(first, steps)).__await__())
+
+    async def _wait_within(self, seconds: float, piece: Awaitable[T]) -> T:
         self._since = _clock.clock.time()
         self._interrupt = Interrupt()
+        if self._timer is None:
+            self._timer = _clock.clock.call_later(seconds, self._look)
         try:
             return await self._interrupt.wait(piece, RequestTimeout)
         finally:
@@ -247,7 +265,8 @@ class ConnectedRequest(BaseRequest):
             return DISCONNECT
         if self._listener is None:
             return await self._receive_directly()
-        self._reader = reader = asyncio.get_running_loop().create_future()
+        reader: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._reader = reader
         try:
             return await reader
         except asyncio.CancelledError:

@@ -8,7 +8,7 @@ Coming in: the text of RFC 8259 in UTF-8; NaN, too deep nesting, a lone surrogat
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ._log import escape
@@ -75,41 +75,47 @@ def decode(data: bytes, type: Any = None) -> Any:
         BadRequest: it is no JSON; the text is fixed and short, nothing of `data` is in it.
         InvalidData: it is JSON of another shape; the text says where.
     """
-    import msgspec
-
     if not data:
         raise BadRequest("Empty body, expected JSON")
-    if hasattr(type, "model_validate_json"):
-        return _validate_model(data, type)
     try:
-        if type is None:
-            return msgspec.json.decode(data)
-        value = msgspec.json.decode(data, type=type)
-        return _with_defaults(value) if _may_have_dataclass(type) else value
-    except RecursionError:
-        raise BadRequest("JSON is nested too deep") from None
-    except msgspec.ValidationError as error:
-        # A number that no type can hold is told as one of the wrong shape, but it is no usable JSON.
-        if type is None or "out of range" in str(error):
-            raise BadRequest("Body is not valid JSON") from None
-        raise InvalidData(escape(str(error), MAX_MESSAGE)) from None
-    except (msgspec.MsgspecError, ValueError):
-        raise BadRequest("Body is not valid JSON") from None
+        try:
+            decoder = _decoder_of(type)
+        except TypeError:  # Annotated with something that has no hash, so nothing is remembered of it
+            decoder = _decoder_of.__wrapped__(type)
+        return decoder(data)
+    except Exception as error:
+        told = _told(error, type)
+        if told is error:
+            raise
+        raise told from None
 
 
 @lru_cache(maxsize=256)  # by types, which are the program's own
-def _has_dataclass(type: Any) -> bool:
-    """Say whether a value of `type` can hold a dataclass, by what msgspec tells about it."""
+def _decoder_of(type: Any) -> Callable[[bytes], Any]:
+    """Return what decodes and checks the JSON text of a value of `type`."""
+    if hasattr(type, "model_validate_json"):
+        return partial(_validate_model, type=type)
     import msgspec
 
-    return "DataclassType" in repr(msgspec.inspect.type_info(type))
+    decode = msgspec.json.Decoder(Any if type is None else type).decode
+    if "DataclassType" in repr(msgspec.inspect.type_info(Any if type is None else type)):
+        return lambda data: _with_defaults(decode(data))
+    return decode
 
 
-def _may_have_dataclass(type: Any) -> bool:
-    try:
-        return _has_dataclass(type)
-    except TypeError:  # Annotated with something that has no hash, so nothing is remembered of it
-        return True
+def _told(error: Exception, type: Any) -> Exception:
+    """Return what the client hears of; the error itself where it isn't the client's."""
+    import msgspec
+
+    if isinstance(error, RecursionError):
+        return BadRequest("JSON is nested too deep")
+    # A number that no type can hold is told as one of the wrong shape, but it is no usable JSON.
+    is_shape = isinstance(error, msgspec.ValidationError) and "out of range" not in str(error)
+    if is_shape and type is not None:
+        return InvalidData(escape(str(error), MAX_MESSAGE))
+    if isinstance(error, (msgspec.MsgspecError, ValueError)):
+        return BadRequest("Body is not valid JSON")
+    return error
 
 
 def _with_defaults(value: Any) -> Any:
