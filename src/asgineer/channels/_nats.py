@@ -10,7 +10,8 @@ What keeps holes from being silent:
   when we have had that. It names 0 for the first, and again when age emptied the channel: what there was
   came over this connection, or is missing in the history that is read for a new one, and told.
 - A read begins *at* the position it is asked for. If the message there is retained, all later ones are;
-  else something may be gone, and that is told. So that there always is such a message, whoever asks where an
+  else something may be gone, and that is told, but for a channel that was silent while the connection was
+  lost (`_Known`). So that there always is such a message, whoever asks where an
   empty channel ends leaves a marker in it, which nobody gets; every `ttl` once, while it is asked.
 - The epoch is the stream's token, and for a single server also which run of it: it may have lost what
   it had acknowledged with its power (`?durable=1` says that it doesn't). In a cluster a quorum holds it.
@@ -29,7 +30,7 @@ import random
 import secrets
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _clock
 from ..errors import ChannelError
@@ -51,8 +52,12 @@ ADVISORY = "$JS.EVENT.ADVISORY.STREAM."
 SEQUENCE, LAST, PENDING, STAMP = "Nats-Sequence", "Nats-Last-Sequence", "Nats-Num-Pending", "Nats-Time-Stamp"
 IN_USE, NO_STREAM, NOT_EMPTY = 10058, 10059, 10071  # JetStream's numbers of errors
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts to connect, before chance
+CALM = 10.0  # seconds that a connection lasts, after which the next attempt begins anew
 RETRY = 0.1  # seconds until a publish or a read that cannot have happened is tried again
-BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024  # of one Direct Get
+BATCH, BATCH_BYTES = (
+    500,
+    512 * 1024,
+)  # of one Direct Get; 32 at once stay far below what a server holds for us
 
 
 class _Feed:
@@ -67,7 +72,7 @@ class _Feed:
         self._channel = channel
         self._newest = 0  # that came
         self._marker = (0, 0)  # the last marker, and the message before it
-        self.end = 0  # the newest message or marker that came, or was read
+        self.end = 0  # the newest that came, or was read
 
     def __call__(self, message: Msg) -> None:
         headers = message.headers or {}
@@ -80,14 +85,24 @@ class _Feed:
             self._session.link.fail("the log went back: the stream was made anew")
             return
         self._newest = offset
-        self.end = max(self.end, offset)
         if message.data == MARKER:
             self._marker = (offset, before)
             return
+        self.end = max(self.end, offset)
         if before == self._marker[0]:
             before = self._marker[1]
         entry = Entry(offset, *unpack(message.data), before)
         self._session.listener.message(self._channel, self._session.epoch, entry)
+
+
+class _Known(NamedTuple):
+    """What was known of a channel when the connection broke: nothing is in it between `end` and `beat`."""
+
+    epoch: str
+    end: int
+    beat: int  # the last heartbeat, which came after all that was before it
+    history: float  # what the stream retained of each channel
+    time: float
 
 
 class _Session:
@@ -99,8 +114,10 @@ class _Session:
         self.epoch = epoch
         self.listener = listener
         self.feeds: dict[str, _Feed] = {}
+        self.begun = _clock.clock.time()
         self.time = 0.0  # the server's, when our clock stood at `_at`
         self._at = 0.0
+        self.beat = 0  # the last heartbeat's place in the stream
         self.name = secrets.token_hex(6)
         self.canary = Canary(self._beat, self.link.fail)
 
@@ -110,9 +127,19 @@ class _Session:
     def heard(self, message: Msg) -> None:
         """Take a heartbeat."""
         self.canary.heard()
-        stamp = (message.headers or {}).get(STAMP)  # not on servers before 2.10
-        if stamp:
-            self.set_time(stamp)
+        headers = message.headers or {}
+        self.beat = int(headers[SEQUENCE])
+        if STAMP in headers:  # not on servers before 2.10
+            self.set_time(headers[STAMP])
+
+    def what_is_known(self) -> dict[str, _Known]:
+        """Return it by channel, for the next connection."""
+        now, most = _clock.clock.time(), self.layout.history
+        return {
+            channel: _Known(self.epoch, feed.end, self.beat, most, now)
+            for channel, feed in self.feeds.items()
+            if feed.end
+        }
 
     def set_time(self, stamp: str) -> None:
         """Note what time it is at the server: clocks of machines differ, by hours if nobody looks."""
@@ -150,6 +177,7 @@ class NatsEngine:
         self._settings = Settings(url)
         self._servers = list(self._settings.servers)
         self._session: _Session | None = None
+        self._known: dict[str, _Known] = {}
         self._waiting: set[asyncio.Future[None]] = set()
         self._supervisor: asyncio.Task[None] | None = None
         self._enlarging = asyncio.Lock()
@@ -182,24 +210,34 @@ class NatsEngine:
 
     async def _supervise(self) -> None:
         """Wait for the end of each connection, and make the next."""
+        pause = FIRST_PAUSE
         while True:
             assert self._session is not None
             session = self._session
             why = await asyncio.shield(session.link.gone)
             self._session = None
+            self._keep_known(session)
             self._listener.lost(why)
             await session.end()
-            await self._connect_again()
+            if _clock.clock.time() - session.begun > CALM:
+                pause = FIRST_PAUSE
+            pause = await self._connect_again(pause)
             self._listener.back()
 
-    async def _connect_again(self) -> None:
-        pause = FIRST_PAUSE
+    def _keep_known(self, session: _Session) -> None:
+        """Keep what a connection that broke leaves, and what earlier ones left that is still of use."""
+        horizon = _clock.clock.time() - session.layout.ttl
+        young = {channel: known for channel, known in self._known.items() if known.time > horizon}
+        self._known = young | session.what_is_known()
+
+    async def _connect_again(self, pause: float) -> float:
+        """Connect, however long it takes; return how long to pause before it is tried again."""
         while True:
             await _sleep(pause * random.uniform(0.5, 1.5))  # not all processes at once
             pause = min(pause * 2, LONGEST_PAUSE)
             with suppress(ChannelError):
                 await self._connect()
-                return
+                return pause
 
     async def _connect(self) -> None:
         """Connect to the first server that answers.
@@ -261,6 +299,7 @@ class NatsEngine:
         stored = decode(await link.request(f"{layout.log}{heart}", pack("t", b""), None, MAX_PUBLISH))
         question = {"seq": stored["seq"]}
         found = await session.api("STREAM.MSG.GET", question, MAX_PUBLISH)
+        session.beat = stored["seq"]
         session.set_time(found["message"]["time"])
 
     def _start(self, session: _Session) -> None:
@@ -351,6 +390,7 @@ class NatsEngine:
         """Unsubscribe."""
         session = self._session
         for channel in channels:
+            self._known.pop(channel, None)
             feed = session.feeds.pop(channel, None) if session is not None else None
             if feed is not None and session is not None:
                 await session.link.unsubscribe(feed.subscription)
@@ -368,7 +408,7 @@ class NatsEngine:
             last = await log.find_end()
             found = History(session.epoch, [], last + 1, last, complete=True)
         else:
-            found = await log.read(after, limit, history, ttl)
+            found = await log.read(after, limit, history, ttl, self._known.get(channel))
         feed = session.feeds.get(channel)
         if found.complete and feed is not None:
             feed.end = max(feed.end, found.last)
@@ -391,14 +431,20 @@ class _Reader:
             if newest:
                 return newest
 
-    async def read(self, after: int, limit: int, history: int, ttl: float) -> History:
+    async def read(
+        self, after: int, limit: int, history: int, ttl: float, known: _Known | None = None
+    ) -> History:
         """Return the entries after `after`, and what is known about where the log begins."""
         # What is too old is only known from the end, where the stream may retain more than this channel does.
         whole_run = after == 0 or self._session.layout.history > history
         run, ended = await self._run(after, None if whole_run else limit + 1)
         is_kept = bool(run) and offset_of(run[0]) == after
         run = [message for message in run if offset_of(message) > after]
+        if not is_kept and ended and known is not None and known.end == after:
+            is_kept = await self._is_known(known, len(run))
         end = offset_of(run[-1]) if run and ended else after if is_kept and ended else await self.find_end()
+        if ended and not run and end > after:  # it came, or was marked, after the run was read
+            return await self.read(after, limit, history, ttl, known)
         messages = [message for message in run if message.data != MARKER]
         too_old = max(len(messages) - history, 0) if ended else 0
         while too_old < len(messages) and self._session.is_older(messages[too_old], ttl):
@@ -408,6 +454,16 @@ class _Reader:
         entries = _entries(messages[:limit], after if is_whole else None)
         first = after + 1 if is_whole else max(entries[0].offset, after + 2) if entries else end + 1
         return History(self._session.epoch, entries, first, end, ended and len(messages) <= limit)
+
+    async def _is_known(self, known: _Known, count: int) -> bool:
+        """Say whether nothing that came after `known` is gone, though its end is: a channel that was silent.
+
+        Age and the bound in bytes take the oldest of the stream first, and the heartbeat is still there;
+        the bound per channel takes something only from one that is full.
+        """
+        if known.epoch != self._session.epoch or count >= known.history:
+            return False
+        return bool(await self._find({"seq": known.beat}))
 
     async def _mark(self) -> int:
         """Put a marker into the channel and return its offset; 0 if it isn't empty any more."""
@@ -421,8 +477,11 @@ class _Reader:
             return 0
 
     async def _newest(self) -> int:
-        """Return the offset of the channel's newest message, 0 if there is none; the leader knows."""
-        question = {"last_by_subj": self._subject}
+        """Return the offset of the channel's newest message, 0 if there is none."""
+        return await self._find({"last_by_subj": self._subject})
+
+    async def _find(self, question: dict[str, Any]) -> int:
+        """Ask the leader for a message; return its offset, 0 if there is none."""
         try:
             found = await self._session.api("STREAM.MSG.GET", question, _left(self._deadline))
         except ApiError as error:

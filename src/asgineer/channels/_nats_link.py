@@ -99,8 +99,9 @@ class Link:
             )
             await self._begin(tls=url.startswith("tls:"))
         except Exception as error:
+            why = self._explain(error)  # before there are others, as it ends
             await self.end()
-            raise ChannelError(self._explain(error)) from error
+            raise ChannelError(why) from error
         except BaseException:
             await self.end()
             raise
