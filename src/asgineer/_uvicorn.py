@@ -463,7 +463,7 @@ class Connection(asyncio.Protocol):
         if self.incoming is not None:
             self.wait_for(LINGER, LINGER_TIMEOUT)  # the rest of the body is dropped
         elif data:
-            self._parse(data)
+            self.data_received(data)
         else:
             self.wait_for(IDLE, self.config.timeout_keep_alive)
 

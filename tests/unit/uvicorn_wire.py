@@ -101,6 +101,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """Return both ends of a TCP connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent comes at once
         return listener.accept()[0], client
 
 
