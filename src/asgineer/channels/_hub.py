@@ -67,7 +67,7 @@ class Hub:
         self.waiting: set[asyncio.Future[None]] = set()
         self.is_sure = False
         self._published = (
-            0  # the newest offset that was published from here, which live may not have brought yet
+            0  # the newest offset that was published from here; live may not have brought it yet
         )
         self._early: list[tuple[str, Entry]] | None = None
         self._wanted: list[int] = []  # what the next read is to begin after
@@ -106,14 +106,19 @@ class Hub:
 
     def _covers_now(self, epoch: str, offset: int) -> bool:
         log = self.log
-        return (
-            log is not None and log.epoch == epoch and log.floor <= offset <= max(log.last, self._published)
-        )
+        if log is None or log.epoch != epoch:
+            return False
+        return log.floor <= offset <= max(log.last, self._published)
 
     def end(self) -> int:
         """Return the offset where the log ends, as far as this process knows."""
         assert self.log is not None
         return max(self.log.last, self._published)
+
+    async def fetch_published(self) -> None:
+        """Fetch what was published from here, where live has not brought it yet."""
+        if self.log is not None and self._published > self.log.last:
+            await self._read_anew(None)
 
     def note_published(self, epoch: str, offset: int) -> None:
         """Note a message that was published from here."""
