@@ -14,12 +14,14 @@ from asgineer.channels._redis import RedisEngine
 from asgineer.errors import ChannelError
 from asgineer.testing._fakeclock import FakeClock, fake_clock
 
-from .heard import Heard
+from .heard import PATIENCE, Heard
 from .proxy import Proxy
 from .redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+    from .proxy import Streams
 
 COMMANDS, LIVE = 0, 1  # the connections, in the order in which the engine makes them
 
@@ -73,22 +75,28 @@ def play(part: Callable[[Scene], Awaitable[None]], *servers: RedisServer) -> Non
     asyncio.run(main())
 
 
-async def settle() -> None:
-    """Let all that is ready in the loop run; what is on its way through the proxy, too."""
-    for _ in range(50):
+async def settle(server: RedisServer | None = None) -> None:
+    """Let all that is ready in the loop run; what is on its way to the server and back, too."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    if server is not None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(3):  # a proxy needs some turns, for each way
+            writer.write(b"PING\r\n")
+            assert await reader.readline() == b"+PONG\r\n"
+        writer.transport.abort()
+    for _ in range(20):
         await asyncio.sleep(0)
 
 
 async def drive(
-    clock: FakeClock, condition: Callable[[], object], step: float = 0.5, most: int = 400
+    clock: FakeClock, server: RedisServer | None, condition: Callable[[], object], step: float = 0.5
 ) -> None:
-    """Move the clock on, in steps between which the loop runs, until it is so."""
-    for _ in range(most):
-        if condition():
-            return
-        clock.advance(step)
-        await settle()
-    raise AssertionError("it never was so")
+    """Move the clock on, in steps between which the loop and the server run, until it is so."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            clock.advance(step)
+            await settle(server)
 
 
 def test_connections_that_are_cut_are_made_anew(server: RedisServer) -> None:
@@ -117,7 +125,7 @@ def test_losing_the_one_for_commands_keeps_the_other_and_is_told(server: RedisSe
     async def part(scene: Scene) -> None:
         scene.proxy.stall(COMMANDS)
         going = asyncio.ensure_future(scene.publish())
-        await settle()
+        await settle(server)
         scene.proxy.cut(COMMANDS)
         with pytest.raises(ChannelError, match="The connection to Redis was lost"):
             await going
@@ -141,15 +149,15 @@ def test_publishing_fails_within_five_seconds_and_then_at_once(server: RedisServ
         scene.proxy.stall()
         start = clock.time()
         going = asyncio.ensure_future(scene.publish())
-        await settle()
-        await drive(clock, going.done)
+        await settle(server)
+        await drive(clock, server, going.done)
         assert clock.time() - start <= _redis_wire.REPLY + 0.5
         with pytest.raises(ChannelError, match="no reply for 4 s"):
             await going
         waiting = asyncio.ensure_future(scene.publish())
-        await settle()
+        await settle(server)
         start = clock.time()
-        await drive(clock, waiting.done, 0.1)
+        await drive(clock, server, waiting.done, 0.1)
         assert clock.time() - start <= _redis.WAIT + 0.1
         with pytest.raises(ChannelError, match="is away: no reply for 4 s"):
             await waiting
@@ -158,7 +166,7 @@ def test_publishing_fails_within_five_seconds_and_then_at_once(server: RedisServ
                 await call
         await scene.engine.unlisten(["room"])
         scene.proxy.resume()
-        await drive(clock, lambda: scene.heard.turns == ["lost", "back"])
+        await drive(clock, server, lambda: scene.heard.turns == ["lost", "back"])
         await scene.see_it_work()
 
     assert _redis.WAIT + _redis_wire.REPLY < 5
@@ -173,11 +181,11 @@ async def history(scene: Scene) -> None:
 def test_a_silent_connection_is_noticed_by_the_heartbeat(server: RedisServer) -> None:
     async def part(scene: Scene) -> None:
         scene.proxy.stall(LIVE)
-        await drive(clock, lambda: scene.heard.turns)
+        await drive(clock, server, lambda: scene.heard.turns)
         assert re.search("no heartbeat came back for 1[5-9] s|20 s", str(scene.heard.reasons[0]))
         assert clock.time() - 1000 <= _canary.LATE + _canary.PERIOD
         scene.proxy.resume()
-        await drive(clock, lambda: scene.heard.turns == ["lost", "back"])
+        await drive(clock, server, lambda: scene.heard.turns == ["lost", "back"])
         await scene.see_it_work()
 
     with fake_clock() as clock:
@@ -189,7 +197,7 @@ def test_the_heartbeat_lets_a_connection_that_works_be(server: RedisServer) -> N
         before = commands()
         for _ in range(600):
             clock.advance(0.5)
-            await settle()
+            await settle(server)
             await history(scene)  # a round trip: the heartbeat's has been
         assert scene.heard.turns == []
         beats = commands() - before
@@ -208,14 +216,14 @@ def test_a_stopped_server_is_lost_and_found(server: RedisServer) -> None:
     async def part(scene: Scene) -> None:
         server.pause()
         try:
-            await drive(clock, lambda: scene.heard.turns)
+            await drive(clock, None, lambda: scene.heard.turns)
             assert clock.time() - 1000 <= 10, "the heartbeat's own reply is late sooner than the heartbeat"
             for _ in range(20):
                 clock.advance(1)
                 await settle()
         finally:
             server.resume()
-        await drive(clock, lambda: "back" in scene.heard.turns, most=4000)
+        await drive(clock, server, lambda: "back" in scene.heard.turns)
         await scene.see_it_work()
 
     with fake_clock() as clock:
@@ -229,7 +237,7 @@ def test_a_server_that_hears_nobody_is_told_at_open(server: RedisServer) -> None
             engine = RedisEngine(f"redis://127.0.0.1:{proxy.port}")
             with fake_clock() as clock:
                 going = asyncio.ensure_future(engine.open(Heard()))
-                await drive(clock, going.done)
+                await drive(clock, server, going.done)
             with pytest.raises(ChannelError, match="no reply for 4 s. Does it run"):
                 await going
 
@@ -245,26 +253,35 @@ def test_a_password_that_nobody_asks_for_in_time_is_told_at_open(server: RedisSe
             engine = RedisEngine(f"redis://:secret@127.0.0.1:{proxy.port}")
             with fake_clock() as clock:
                 going = asyncio.ensure_future(engine.open(Heard()))
-                await drive(clock, going.done)
+                await drive(clock, server, going.done)
             with pytest.raises(ChannelError, match="no connection in 4 s"):
                 await going
 
     asyncio.run(main())
 
 
-def test_a_server_that_is_gone_is_looked_for_until_it_is_there(server: RedisServer) -> None:
+def test_a_server_that_is_gone_is_looked_for_until_it_is_there(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def longest(least: float, most: float) -> float:
+        pauses.append(most)
+        return most
+
     async def part(scene: Scene) -> None:
         scene.proxy.refuse()
-        await drive(clock, lambda: scene.proxy.accepted > 20, 0.1, 2000)
+        await drive(clock, server, lambda: scene.proxy.accepted > 20, 0.1)
         assert scene.heard.turns == ["lost"]
         scene.proxy.resume()
-        start = clock.time()
-        await drive(clock, lambda: scene.heard.turns == ["lost", "back"], 0.1)
-        assert clock.time() - start <= _redis.MAX_PAUSE + 0.1
+        await drive(clock, server, lambda: scene.heard.turns == ["lost", "back"], 0.1)
         await scene.see_it_work()
 
+    monkeypatch.setattr("random.uniform", longest)
     with fake_clock() as clock:
         play(part, server)
+    assert pauses[:6] == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0]
+    assert set(pauses[6:]) == {2.0}
 
 
 def test_another_server_in_its_place_has_another_epoch(server: RedisServer) -> None:
@@ -370,14 +387,74 @@ def test_a_lot_of_data_in_a_black_hole_is_not_sent_later(server: RedisServer) ->
     async def part(scene: Scene) -> None:
         scene.proxy.stall()
         going = [asyncio.ensure_future(scene.publish(bytes(1024 * 1024))) for _ in range(40)]
-        await settle()
-        await drive(clock, lambda: all(task.done() for task in going))
+        await settle(server)
+        await drive(clock, server, lambda: all(task.done() for task in going))
         assert all(isinstance(task.exception(), ChannelError) for task in going)
         scene.proxy.resume()
-        await drive(clock, lambda: scene.heard.turns == ["lost", "back"])
+        await drive(clock, server, lambda: scene.heard.turns == ["lost", "back"])
         await scene.see_it_work()
         found = await scene.engine.history("room", None, 0, history=500, ttl=300)
         assert found.last < 30
+
+    with fake_clock() as clock:
+        play(part, server)
+
+
+def test_a_connection_that_ends_while_the_other_is_made_is_told(server: RedisServer) -> None:
+    class Cutting(Proxy):
+        async def _forward(self, number: int, client: Streams) -> None:
+            if number == LIVE:
+                self.cut(COMMANDS)
+            await super()._forward(number, client)
+
+    async def main() -> None:
+        async with Cutting(server.port) as proxy:
+            engine = RedisEngine(f"redis://127.0.0.1:{proxy.port}")
+            with pytest.raises(ChannelError, match="is away: Connection closed by server"):
+                await engine.open(Heard())
+            await engine.close()
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_was_never_open_can_be_closed(server: RedisServer) -> None:
+    asyncio.run(RedisEngine(server.url).close())
+
+
+def test_a_connection_that_ended_takes_no_more_commands(server: RedisServer) -> None:
+    async def part(scene: Scene) -> None:
+        wire = scene.engine._commands
+        assert wire is not None
+        wire.end(OSError("cut"))
+        with pytest.raises(ChannelError, match="has ended"):
+            await wire.call("PING")
+        await scene.back()
+
+    play(part, server)
+
+
+def test_a_command_whose_caller_left_before_it_was_sent_is_not_sent(server: RedisServer) -> None:
+    async def part(scene: Scene) -> None:
+        wire = scene.engine._commands
+        assert wire is not None
+        wire.call("SET", "left", "1").cancel()
+        await settle(server)
+        assert await wire.call("EXISTS", "left") == 0
+
+    play(part, server)
+
+
+def test_each_command_has_its_own_time(server: RedisServer) -> None:
+    async def part(scene: Scene) -> None:
+        await scene.publish()
+        clock.advance(2)
+        scene.proxy.stall()
+        start = clock.time()
+        going = asyncio.ensure_future(scene.publish())
+        await settle(server)
+        await drive(clock, server, going.done)
+        assert clock.time() - start == _redis_wire.REPLY
+        assert isinstance(going.exception(), ChannelError)
 
     with fake_clock() as clock:
         play(part, server)

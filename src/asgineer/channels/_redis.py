@@ -176,8 +176,7 @@ class RedisEngine:
         """Send a command and return its reply; what the server refuses is a ChannelError."""
         from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-        if wire is None:
-            raise ChannelError(_reason(self._why, self._place))
+        assert wire is not None  # as `_connected` has returned
         try:
             return await wire.call(*words, replies=replies)
         except NoScriptError:
