@@ -106,6 +106,8 @@ async def site(request: HttpRequest, session: Session) -> Response:
             return {"content-type": "text/css"}, STYLE
         case "POST", "join" | "login" as how:
             return await enter(request, session, new=how == "join")
+        case _:
+            pass  # all else is for who is logged in
     user = await find_user(request, session)
     if user is None:
         if request.verb != "GET":
@@ -176,7 +178,7 @@ async def derive_key(password: str, salt: bytes) -> bytes:
 
 async def add_item(request: HttpRequest, session: Session, user: User) -> Response:
     form = await request.get_form()
-    item, errors = form.check(NewItem)
+    item, _ = form.check(NewItem)
     if item is None:
         return 422, {}, await show_items(request, session, user, form.text("text", ""), WRONG["text"])
     await fetch(request, "insert into items (user, text) values (?, ?)", user.id, item.text)
