@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl
 
-from ._fields import MISSING, check_fields
+from ._fields import MISSING, check_fields, parse_pairs
 from ._parts import FIELD_TOO_LARGE, URLENCODED, media_type_of, open_parts
 from ._uploads import DISK_CHUNK, UploadFile, close_files
 from .errors import BadRequest, InvalidData
@@ -156,7 +155,7 @@ async def _read_urlencoded(
     data = b"".join(chunks)
     if limits.form_field is not None:
         _check_sizes(data, limits.form_field, refuse)
-    pairs = await asyncio.to_thread(_parse, data) if len(data) > LONG_QUERY else _parse(data)
+    pairs = await asyncio.to_thread(parse_pairs, data) if len(data) > LONG_QUERY else parse_pairs(data)
     if limits.form_fields is not None and len(pairs) > limits.form_fields:
         refuse(TOO_MANY_FIELDS)
     for name, text in pairs:
@@ -170,11 +169,6 @@ def _check_sizes(data: bytes, limit: int, refuse: Refuse) -> None:
             name, _, value = pair.partition(b"=")
             if len(name) > limit or len(value) > limit:
                 refuse(FIELD_TOO_LARGE)
-
-
-def _parse(data: bytes) -> list[tuple[str, str]]:
-    """Return the pairs, by the same rules as those of a query."""
-    return parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)
 
 
 async def _read_multipart(values: Values, parts: Parts) -> None:

@@ -12,7 +12,6 @@ How the client's leaving is noticed is `_connection`'s work.
 from __future__ import annotations
 
 import contextlib
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _json
@@ -84,6 +83,11 @@ def check_chunk(data: Any, kind: str = "Can only send bytes/str") -> bytes:
     raise TypeError(f"{kind}, not {type(data).__name__}")
 
 
+async def _pieces_of(body: bytes) -> AsyncGenerator[bytes]:
+    for start in range(0, len(body), KEPT_PIECE):
+        yield body[start : start + KEPT_PIECE]
+
+
 class HttpRequest(ConnectedRequest):
     """An HTTP request, and the way to answer it piece by piece."""
 
@@ -98,7 +102,7 @@ class HttpRequest(ConnectedRequest):
 
     # Body in
 
-    async def iter_body(self) -> AsyncGenerator[bytes]:
+    def iter_body(self) -> AsyncGenerator[bytes]:
         """Iterate over the request body as it comes in, in pieces of the server's choosing.
 
         There is no limit on the sum: what you keep of it is yours to bound.
@@ -109,11 +113,18 @@ class HttpRequest(ConnectedRequest):
             RequestTimeout: nothing came for `Limits.body_idle` seconds (30) while you waited for it.
             DisconnectedError: the client left before the end; a cut-off body is never an end.
         """
+        return self._read_pieces(None)
+
+    async def _read_pieces(self, limit: int | None) -> AsyncGenerator[bytes]:
+        """Iterate over the body as it comes in, up to `limit` bytes."""
         idle = self._begin_to_read()
-        more = True
+        size, more = 0, True
         try:
             while more:
                 chunk, more = await self._next_chunk(idle)
+                size += len(chunk)
+                if limit is not None and size > limit:
+                    self._refuse_body()
                 if chunk:
                     yield chunk
         finally:
@@ -296,23 +307,15 @@ class HttpRequest(ConnectedRequest):
         body = self._iter_limited(limit)
         return open_parts(self.headers, body, self._settings.limits, self._refuse_body)
 
-    async def _iter_limited(self, limit: int | None | Unset) -> AsyncGenerator[bytes]:
+    def _iter_limited(self, limit: int | None | Unset) -> AsyncGenerator[bytes]:
         """Iterate over the body, as it comes in or as `get_body` kept it, up to `limit` bytes."""
         if isinstance(limit, Unset):
             limit = self._settings.limits.body
         if self._body is not None:
-            for start in range(0, len(self._body), KEPT_PIECE):
-                yield self._body[start : start + KEPT_PIECE]
-            return
+            return _pieces_of(self._body)
         if self._body_stage is UNREAD:
             self._check_declared_length(limit)
-        size = 0
-        async with aclosing(self.iter_body()) as chunks:
-            async for chunk in chunks:
-                size += len(chunk)
-                if limit is not None and size > limit:
-                    self._refuse_body()
-                yield chunk
+        return self._read_pieces(limit)
 
     # Response out
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote, unquote
 
 from ._cookies import parse_cookies
-from ._fields import check_fields
+from ._fields import check_fields, parse_pairs
 from ._headers import Headers, decode_headers, parse_host
 from ._life import Life
 from ._limits import DEFAULT_LIMITS, Limits
@@ -299,7 +299,7 @@ class BaseRequest:
             raise HTTPError(414, "Query string too long")
         if limits.query_fields is not None and query.count(b"&") >= limits.query_fields:
             raise BadRequest("Too many query fields")
-        return parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
+        return parse_pairs(query)
 
     # Who asks
 

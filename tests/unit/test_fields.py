@@ -8,11 +8,14 @@ import datetime
 import enum
 import typing
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required, TypedDict
+from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from asgineer._fields import check_fields, fields_of
+from asgineer._fields import check_fields, fields_of, parse_pairs
 
 
 class Color(enum.Enum):
@@ -137,3 +140,20 @@ def test_what_is_no_text_is_taken_as_it_is() -> None:
 def test_only_types_with_fields(kind: Any) -> None:
     with pytest.raises(TypeError, match="A dataclass, msgspec.Struct, TypedDict or NamedTuple is needed"):
         fields_of(kind)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(
+    st.lists(
+        st.sampled_from([*(bytes([byte]) for byte in b"ab&=%+;25C3A9\xff\xc3\xa9\x00 "), b"%C3%A9", b"&&"])
+    )
+)
+def test_pairs_are_those_of_the_standard_library(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    assert parse_pairs(data) == parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)
+
+
+def test_pairs_with_and_without_escapes() -> None:
+    assert parse_pairs(b"a=1&b=x+y&&c") == [("a", "1"), ("b", "x y"), ("c", "")]
+    assert parse_pairs(b"a%3D=%26&b=%ff%2B") == [("a=", "&"), ("b", "\ufffd+")]
+    assert parse_pairs(b"") == []

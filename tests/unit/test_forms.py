@@ -144,11 +144,11 @@ def test_a_long_urlencoded_form_is_decoded_by_a_thread(monkeypatch: pytest.Monke
     threads = []
     real = Form.__init__
 
-    def parse(data: str, **options: Any) -> list[tuple[str, str]]:
+    def parse(data: bytes) -> list[tuple[str, str]]:
         threads.append(threading.current_thread() is threading.main_thread())
         return [("a", str(len(data)))]
 
-    monkeypatch.setattr("asgineer._forms.parse_qsl", parse)
+    monkeypatch.setattr("asgineer._forms.parse_pairs", parse)
     for size in (65_536, 65_537):
         assert outcome(contents, b"a=" + b"x" * (size - 2), QUERY_TYPE) == {"a": [str(size)]}
     assert threads == [True, False]
