@@ -129,7 +129,6 @@ CORPUS: dict[str, bytes] = {
     "http-1.0-then-get": b"GET / HTTP/1.0\r\nHost: a\r\n\r\n" + GET,
     "upgrade-h2c": H + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + GET,
     "upgrade-h2c-body": P + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nok" + GET,
-    "websocket-1.0": "HTTP/1.0 has no upgrades (RFC 9110 section 7.8)",
     "websocket-post": P + WEBSOCKET + KEY + b"\r\n",
     "websocket-1.0": b"GET / HTTP/1.0\r\nHost: a\r\n" + WEBSOCKET + KEY + b"\r\n",
     "websocket-behind": GET + H + WEBSOCKET + KEY + b"\r\n",
