@@ -189,7 +189,7 @@ class AssetHandler:
             return _plain(405, b"Method Not Allowed", {"allow": "GET, HEAD"})
         if path is None:
             path = request.path.lstrip("/")
-        name = path if isinstance(path, str) else _join(path)
+        name = path if type(path) is str else _join(path)
         asset = None if name is None else self._table.get(name) or self._find(name)
         if asset is None:
             return _plain(404, b"Not Found")

@@ -111,6 +111,7 @@ def _resolve(root: str, target: str, folders: list[int]) -> list[str]:
     """Return the segments of a link's target; one that is absolute begins anew at the root, or is refused."""
     if target.startswith("/"):
         inside = os.path.realpath(root).rstrip("/") + "/"
+        target += "/"
         if not target.startswith(inside):
             raise NotThere
         while len(folders) > 1:

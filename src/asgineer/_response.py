@@ -226,8 +226,10 @@ def render(result: Any, method: str = "GET") -> tuple[int, RawHeaders, Any]:
         encoded = _json.encode(result)
         return 200, [JSON_FIELD, (b"content-length", b"%d" % len(encoded))], encoded
     status, headers, body = split(result)
-    if type(headers) is RenderedHeaders and headers.rendered.is_still(status, headers, body):
-        return status, headers.rendered.raw.copy(), b"" if method == "HEAD" else body
+    if type(headers) is RenderedHeaders:
+        made = headers.rendered
+        if body is made.body and status == made.status and headers == made.headers:
+            return status, made.raw.copy(), b"" if method == "HEAD" else body
     status = check_status(status)
     data, content_type = _check_no_body(status, body) if status in NO_BODY else encode_body(body)
     raw: RawHeaders = [] if headers is NO_HEADERS else encode_headers(headers)
@@ -266,10 +268,6 @@ class Rendered:
         headers = RenderedHeaders(self.headers)
         headers.rendered = self
         return self.status, headers, self.body
-
-    def is_still(self, status: object, headers: object, body: object) -> bool:
-        """Say whether a response is the one that was rendered."""
-        return body is self.body and status == self.status and headers == self.headers
 
 
 def _check_no_body(status: int, body: Any) -> tuple[bytes, bytes]:

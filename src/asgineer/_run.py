@@ -87,7 +87,7 @@ def run(
     if not isinstance(app, str):
         check_app(app)
     _log.install_handler()
-    with _environment(debug, shutdown_timeout, workers):
+    with _environment(debug, shutdown_timeout, workers, reload):
         status = _serve(job, reload, reload_dirs)
     if status:
         sys.exit(status)
@@ -167,12 +167,16 @@ def _checked_options(server: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _environment(debug: bool | None, shutdown_timeout: float | None, workers: int) -> Generator[None]:
+def _environment(
+    debug: bool | None, shutdown_timeout: float | None, workers: int, reload: bool
+) -> Generator[None]:
     """Say what our app looks for in the environment, for every process after us too; undo it at the end."""
     ours = {
         "ASGINEER_SHUTDOWN_TIMEOUT": "" if shutdown_timeout is None else str(shutdown_timeout),
         "ASGINEER_WORKERS": str(workers),  # a bus of one process can't serve several
     }
+    if reload:
+        ours["ASGINEER_RELOAD"] = "1"  # an asset handler reads its folder again
     if debug is not None:
         ours["ASGINEER_DEBUG"] = "1" if debug else "0"
     before = {name: os.environ.get(name) for name in ours}

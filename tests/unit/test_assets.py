@@ -7,7 +7,7 @@ import gzip
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-import brotli
+import brotli  # type: ignore[import-untyped]  # has no types
 import pytest
 import zstandard
 
