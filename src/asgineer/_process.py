@@ -110,17 +110,21 @@ def second_signal_kills() -> None:
 
 
 def end_with_parent(grace: float | None) -> None:
-    """End this process when its parent is gone: by SIGTERM, `grace` and a bit later by SIGKILL.
+    """End this process, if it was spawned, when its parent is gone; see `end_after`."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        end_after(parent.join, grace)
+
+
+def end_after(wait: Callable[[], object], grace: float | None) -> None:
+    """End this process when `wait`, in a thread, returns: by SIGTERM, `grace` and a bit later by SIGKILL.
 
     SIGTERM is said again every second: on uvloop one that comes while the loop is about to start
     (between two `run_until_complete`, as granian has them) is lost.
     """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
 
     def watch() -> None:
-        parent.join()
+        wait()
         deadline = None if grace is None else time.monotonic() + grace + CLEANUP
         while deadline is None or time.monotonic() < deadline:
             os.kill(os.getpid(), signal.SIGTERM)

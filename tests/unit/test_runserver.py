@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +156,34 @@ def test_a_module_without_a_spec_has_no_name(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(socket, "its_app", app, raising=False)
     monkeypatch.setattr(socket, "__spec__", None)  # as a module that was run as a script has it
     assert _import_string(app) is None
+
+
+PARENT = """
+import sys, {here}
+from asgineer.testing import run_server
+
+async def handler(request):
+    return "x"
+
+with run_server({app}) as server:
+    print(server.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs a handle on a process that is no child")
+@pytest.mark.parametrize("app", [f"{__name__}.site", "handler"], ids=["command", "copy"])
+def test_it_ends_when_its_parent_was_killed(app: str) -> None:
+    program = PARENT.format(here=__name__, app=app)
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with parent:
+        assert parent.stdout is not None
+        server = os.pidfd_open(int(parent.stdout.readline()))  # which has nobody to wait for it then
+        try:
+            parent.kill()
+            ended, _, _ = select.select([server], [], [], 20)
+            if not ended:
+                signal.pidfd_send_signal(server, signal.SIGKILL)
+        finally:
+            os.close(server)
+    assert ended

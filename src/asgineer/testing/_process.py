@@ -1,8 +1,9 @@
 """A server in a process of its own, over real sockets.
 
-Ready when it listens, its output kept line by line, stopped by its process id. What is run is
-the caller's affair: a command, or (`fork`) a function of this process, which costs no pickling
-and no second import.
+Ready when it listens, its output kept line by line, stopped by its process id. Its standard input
+is a pipe that says nothing, and ends with this process: who reads it learns that nobody will stop it.
+What is run is the caller's affair: a command, or (`fork`) a function of this process, which costs no
+pickling and no second import.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class Child(Protocol):
 class ServerProcess:
     """A process that listens at `address`, from its start to `stop()`."""
 
-    def __init__(self, child: Child, output: IO[bytes], address: Address) -> None:
+    def __init__(self, child: Child, lifeline: IO[bytes], output: IO[bytes], address: Address) -> None:
         self._child = child
+        self._lifeline = lifeline
         self._output = output
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, name=f"output of {child.pid}", daemon=True)
@@ -61,20 +63,22 @@ class ServerProcess:
         """Start `command`; `env` is added to this process's environment."""
         child = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             cwd=cwd,
             start_new_session=True,  # a Ctrl-C meant for the tests doesn't reach it
         )
-        assert child.stdout is not None  # as it is a pipe
-        return cls(child, child.stdout, address)
+        assert child.stdin is not None  # as it is a pipe
+        assert child.stdout is not None
+        return cls(child, child.stdin, child.stdout, address)
 
     @classmethod
     def fork(cls, function: Callable[[], object], address: Address) -> ServerProcess:
         """Call `function` in a copy of this process."""
         reading, writing = os.pipe()
+        lifeline = os.pipe()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # or else the copy would print it again
         with warnings.catch_warnings():
@@ -84,9 +88,11 @@ class ServerProcess:
             pid = os.fork()
         if not pid:  # pragma: no cover - runs in the child, which ends by os._exit
             os.close(reading)
-            _run_forked(function, writing)
+            os.close(lifeline[1])
+            _run_forked(function, lifeline[0], writing)
         os.close(writing)
-        return cls(ForkedChild(pid), os.fdopen(reading, "rb"), address)
+        os.close(lifeline[0])
+        return cls(ForkedChild(pid), os.fdopen(lifeline[1], "wb"), os.fdopen(reading, "rb"), address)
 
     @property
     def pid(self) -> int:
@@ -141,6 +147,7 @@ class ServerProcess:
         with suppress(ProcessLookupError):  # what it started itself and left behind
             os.killpg(self.pid, signal.SIGKILL)
         self._reader.join()
+        self._lifeline.close()
         self._output.close()
         return self.status
 
@@ -165,14 +172,16 @@ class ForkedChild:
         return self._status
 
 
-def _run_forked(function: Callable[[], object], output: int) -> None:  # pragma: no cover - in the child
+def _run_forked(
+    function: Callable[[], object], lifeline: int, output: int
+) -> None:  # pragma: no cover - in the child
     """Make this copy a process of its own, call `function`, and end without the parent's cleanup."""
     status = 1
     try:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(lifeline, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
         # The parent's may be replaced by what captures them there.

@@ -57,7 +57,8 @@ class RunningServer:
 def run_server(app: Any, server: str = "uvicorn", **options: Any) -> Generator[RunningServer]:
     """Serve `app` by a real server on a free port of 127.0.0.1, in a child process.
 
-    It listens when the block begins, and is stopped by its process id when the block ends.
+    It listens when the block begins, and is stopped by its process id when the block ends. It also
+    stops when this process is gone without an end of the block, as after a SIGKILL.
 
     Args:
         app: a handler or an ASGI app.
@@ -88,8 +89,12 @@ def start_server(app: Any, server: str, bind: str, options: dict[str, Any]) -> R
         with contextlib.suppress(TypeError):  # options that aren't plain data
             command = [sys.executable, "-m", "asgineer.testing._serve", json.dumps(job)]
             return RunningServer(ServerProcess.command(command, address), bind)
-    forked = ServerProcess.fork(lambda: _serve.serve(app, server, bind, options), address)
-    return RunningServer(forked, bind)
+
+    def serve() -> None:  # pragma: no cover - in the child
+        _serve.end_with_parent()
+        _serve.serve(app, server, bind, options)
+
+    return RunningServer(ServerProcess.fork(serve, address), bind)
 
 
 def _import_string(app: Any) -> str | None:

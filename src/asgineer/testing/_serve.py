@@ -9,6 +9,7 @@ import importlib
 import inspect
 import json
 import logging
+import os
 import sys
 import types
 from typing import Any, cast
@@ -72,5 +73,14 @@ def main() -> None:
         run(job["target"], job["server"], job["bind"], job["options"])
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: its standard input ends then, see `_process`."""
+    from .. import _process
+    from ._process import STOP_TIMEOUT
+
+    _process.end_after(lambda: os.read(0, 1), STOP_TIMEOUT)
+
+
 if __name__ == "__main__":
+    end_with_parent()
     main()
