@@ -8,7 +8,9 @@ become pages here. Nothing that a page says is written in this file.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +23,22 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ["asgineer", "asgineer.utils", "asgineer.security", "asgineer.testing", "asgineer.testutils"]
-AS_PAGES = {"README.md": "index.md", "CHANGES.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
+AS_PAGES = {
+    "README.md": "index.md",
+    "CHANGES.md": "changes.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security-policy.md",
+}
 LANGUAGES = {".py": "python", ".js": "javascript", ".html": "html", "": "sh"}
+
+DIFFERENCES = ROOT / "tests" / "contract" / "differences.py"
+INTRODUCTION = """\
+# Where servers differ
+
+One suite of tests runs on every server. Where one of them can't do what the suite asks for, a table says so, with
+the reason; as soon as it can, the run fails until the entry is gone. This page is made from that table. `inprocess`
+is the test client.
+"""
 
 _LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)([^)]*\))")
 
@@ -40,6 +56,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         _add(files, config, place, (ROOT / name).read_text(encoding="utf-8"))
     for name in MODULES:
         _add(files, config, f"reference/{name}.md", reference_page(name))
+    _add(files, config, "servers.md", differences_page())
     for path in sorted(linked_files(files)):
         _add(files, config, _place(path), _as_page(path))
 
@@ -64,6 +81,23 @@ def reference_page(name: str) -> str:
     names = [entry for entry in module.__all__ if f"{name}.{entry}" not in MODULES and entry[0] != "_"]
     entries = "\n\n".join(f"::: {name}.{entry}" for entry in names)
     return f"# `{name}`\n\n{(module.__doc__ or '').strip()}\n\n{entries}\n"
+
+
+def differences_page() -> str:
+    """Return the table of differences, by server and reason."""
+    spec = importlib.util.spec_from_file_location("differences", DIFFERENCES)
+    assert spec is not None
+    assert spec.loader is not None
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for (case, server), reason in table.DIFFERENCES.items():
+        found[server][reason].append(case.removeprefix("test_").replace("_", " "))
+    lines = [INTRODUCTION]
+    for server, reasons in sorted(found.items()):
+        lines += [f"\n## {server}\n\n| why | what differs |\n|---|---|"]
+        lines += [f"| {reason} | {'; '.join(cases)} |" for reason, cases in sorted(reasons.items())]
+    return "\n".join(lines) + "\n"
 
 
 def linked_files(files: Files) -> set[Path]:

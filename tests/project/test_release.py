@@ -1,0 +1,80 @@
+"""What is released works where nothing of this repository is: built, freshly installed, run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asgineer.testing._process import ServerProcess, free_port
+
+from ._pages import ROOT, read_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(180)  # it installs from the registry
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build wheel and sdist as a release does, the wheel from the sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--quiet", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+def test_wheel_has_the_package_and_nothing_else(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    source = {
+        f"asgineer/{path.relative_to(ROOT / 'src' / 'asgineer')}" for path in (ROOT / "src").rglob("*.py")
+    }
+    assert source | {"asgineer/py.typed"} == {
+        name for name in names if not name.split("/")[0].endswith(".dist-info")
+    }
+
+
+def test_sdist_can_be_tested(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for name in (
+        "README.md",
+        "CHANGES.md",
+        "SECURITY.md",
+        "LICENSE",
+        "tests/conftest.py",
+        "docs/design.md",
+        "mkdocs.yml",
+    ):
+        assert name in names
+    assert not {
+        name for name in names if ".venv" in name or "__pycache__" in name or name.startswith(".coverage")
+    }
+
+
+def test_readme_example_runs_where_it_is_installed(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[uvicorn]"]
+    subprocess.run(install, check=True, capture_output=True)
+    example = next(block.text for block in read_blocks(ROOT / "README.md") if block.language == "python")
+    port = free_port()
+    (tmp_path / "example.py").write_text(
+        example.replace("localhost:8080", f"127.0.0.1:{port}"), encoding="utf-8"
+    )
+    process = ServerProcess.command([python, "example.py"], ("127.0.0.1", port), cwd=str(tmp_path))
+    try:
+        process.wait_until_ready()
+        ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/api/items/3').read())"
+        answer = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True)
+        assert answer.stdout == "b'{\"item\":3}'\n"
+    finally:
+        assert process.stop() == 0, process.output
