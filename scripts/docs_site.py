@@ -35,9 +35,9 @@ DIFFERENCES = ROOT / "tests" / "contract" / "differences.py"
 INTRODUCTION = """\
 # Where servers differ
 
-One suite of tests runs on every server. Where one of them can't do what the suite asks for, a table says so, with
-the reason; as soon as it can, the run fails until the entry is gone. This page is made from that table. `inprocess`
-is the test client.
+One suite of tests runs on every server. Where one of them can't do what the suite asks for, a table says so,
+with the reason; as soon as it can, the run fails until the entry is gone. This page is made from that table.
+`inprocess` is the test client.
 """
 
 _LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)([^)]*\))")
