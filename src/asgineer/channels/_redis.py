@@ -108,7 +108,7 @@ class RedisEngine:
         """
         if len(data) > MAX_MESSAGE:
             raise ChannelError(f"A message of {len(data)} bytes is too big: {MAX_MESSAGE} is the most")
-        commands = await self._connected()
+        commands = await self._for_commands()
         keys: list[Word] = [*keys_of(channel), *([] if key is None else [once_key(channel, key)])]
         words: list[Word] = [_fresh_epoch(), self._server, live_channel(channel, self._database)]
         place = await self._run(commands, PUBLISH, keys, [*words, history, _ms(ttl), KEPT, kind, data])
@@ -119,7 +119,7 @@ class RedisEngine:
         self, channel: str, after: int | None, limit: int, *, history: int, ttl: float
     ) -> History:
         """Return at most `limit` messages after `after`, 4 MiB and one message at most."""
-        commands = await self._connected()
+        commands = await self._for_commands()
         start: Word = "" if after is None else min(after, MAX_COUNTED)
         words: list[Word] = [_fresh_epoch(), self._server, _ms(ttl), KEPT, start, limit, MAX_READ]
         reply = await self._run(commands, HISTORY, keys_of(channel), words)
@@ -154,14 +154,20 @@ class RedisEngine:
 
     # Commands
 
-    async def _connected(self) -> Wire:
-        """Return the connection for commands; wait for it if it was lost a moment ago."""
+    async def _for_commands(self) -> Wire:
+        """Return the connection for commands, also while the other one is away."""
+        if self._commands is None or self._commands.over:
+            await self._connected()
+        assert self._commands is not None
+        return self._commands
+
+    async def _connected(self) -> None:
+        """Wait for both connections, if one was lost a moment ago."""
         if not self._up.is_set() and (left := self._lost_at + WAIT - _clock.clock.time()) > 0:
             with suppress(TooLate):
                 await within(left, self._up.wait())
-        if not self._up.is_set() or self._commands is None:
+        if not self._up.is_set():
             raise ChannelError(_reason(self._why, self._place))
-        return self._commands
 
     async def _run(self, wire: Wire, script: str, keys: Sequence[Word], words: Sequence[Word]) -> Any:
         from redis.exceptions import NoScriptError
