@@ -204,28 +204,23 @@ class FileChanged(RuntimeError):
     """Somebody writes into a file that is being sent."""
 
 
-def _respond(opener: Opener, method: str, asked: Mapping[str, str], headers: dict[str, str]) -> FileResponse:
+def _respond(
+    opener: Opener, method: str, asked: Mapping[str, str], headers: dict[str, str], tries: int = TRIES
+) -> FileResponse:
     """Return the response for the file as it is now; tried again when it changes meanwhile."""
-    for left in reversed(range(TRIES)):
-        file = OpenFile(opener())
-        try:
-            status, more, part = _decide(file, method, asked)
-            if part is None:
-                file.close()
-                return (
-                    status,
-                    {name: value for name, value in {**headers, **more}.items() if name in IN_304},
-                    b"",
-                )
-            return status, {**headers, **more}, _body(file, method, *part)
-        except FileChanged:
-            file.close()
-            if not left:
-                raise
-        except BaseException:
-            file.close()
+    file = OpenFile(opener())
+    try:
+        status, more, part = _decide(file, method, asked)
+        headers_now: dict[str, str | list[str]] = {**headers, **more}
+        if part is not None:
+            return status, headers_now, _body(file, method, *part)
+        file.close()
+        return status, {name: headers_now[name] for name in IN_304}, b""
+    except BaseException as error:
+        file.close()
+        if not isinstance(error, FileChanged) or tries <= 1:
             raise
-    raise AssertionError("unreachable")
+    return _respond(opener, method, asked, headers, tries - 1)
 
 
 def _decide(
@@ -246,7 +241,9 @@ def _decide(
     try:
         part = select_range(method, asked, file.size, file.etag, file.modified, now)
     except RangeNotSatisfiable as error:
-        raise HTTPError(416, headers={"content-range": error.content_range}) from None
+        raise HTTPError(
+            416, "Range Not Satisfiable", headers={"content-range": error.content_range}
+        ) from None
     if part is None:
         return 200, headers | {"content-length": str(file.size)}, Range(0, file.size)
     headers["content-range"] = content_range(part, file.size)

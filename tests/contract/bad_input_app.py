@@ -21,6 +21,7 @@ import asgineer.utils
 from asgineer import BodyTooLarge, DisconnectedError, HttpRequest, Limits, UploadFile, WebsocketRequest
 from asgineer.security import Cors, Sessions, check_origin
 from asgineer.utils import make_cookie
+from tests.contract import files_app
 from tests.contract.app import FLAWS, LOGGERS, RAISED, stream_of
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def open_files() -> Iterator[str]:
 async def control(request: HttpRequest) -> Any:
     match request.parts[1:]:
         case ("begin",):
+            files_app.prepare()
             SAW.clear()
             RECORDS.clear()
             return {"holds": holdings(), "seconds": time.process_time()}
@@ -466,6 +468,7 @@ PAGES: dict[str, Callable[[Any], Awaitable[Any]]] = {
         *(control, ok, only_get, slow, path, where, headers, query, querydict, cookies, boom),
         *(session, set_cookie, shared_data, change, json, body, pieces, swallow, form, parts),
         *(flaw, raised, shared, good, broken, two_tasks, endless),
+        *(files_app.site, files_app.whole_site, files_app.disk, files_app.whole_disk, files_app.changing),
     )
 }
 SOCKETS: dict[str, Callable[[Any], Awaitable[Any]]] = {

@@ -26,6 +26,7 @@ import pytest
 
 from tests.contract.app import FLAWS, RAISED
 from tests.contract.bad_input_app import COOKIES, MORE_FLAWS, MORE_RAISED, NEW_KEY, OLD_KEY, SMALL
+from tests.contract.files_app import DIGITS, OLD, PROSE
 
 MEGABYTE = 2**20
 INTERNAL = "Internal server error"
@@ -1030,7 +1031,286 @@ def read_shared(connection: Connection) -> None:
         assert len(reply.fields["set-cookie"]) == 1
 
 
+def has(status: int, body: bytes, **fields: str | None) -> dict[str, Any]:
+    """Return what a row says of an answer: status, body, and headers (None for one that isn't there)."""
+
+    def test(reply: Reply) -> bool:
+        wanted = {name.replace("_", "-"): [] if value is None else [value] for name, value in fields.items()}
+        return reply.body == body and all(
+            reply.fields.get(name, []) == value for name, value in wanted.items()
+        )
+
+    return {"status": status, "answer": test}
+
+
+THEN = "Sun, 13 Sep 2020 12:26:40 GMT"
+ALL = {"accept_ranges": "bytes", "content_range": None}
+NOTHING_THERE: dict[str, Any] = {"status": 404, "answer": "Not Found", "server": True}
+MANY = ", ".join([f'"{number}"' for number in range(50)])
+
+
+def on_both(name: str, path: str, *fields: str, method: str = "GET", **expected: Any) -> list[Row]:
+    """Return the rows for a file from memory and from a disk."""
+    return [
+        Row(
+            f"{name}-{page}", get(f"/{page}/{path}", *fields, method=method), **{"method": method, **expected}
+        )
+        for page in ("site", "disk")
+    ]
+
+
+def if_it_has(page: str, name: str, *fields: str, **expected: Any) -> Row:
+    """Return a row that asks for a file twice: the second time with its tag for ETAG in `fields`."""
+    path = f"/{page}/page.html"
+
+    def ask_again(connection: Connection) -> None:
+        connection.send(get(path))
+        first = connection.reply()
+        assert first is not None
+        (etag,) = first.fields["etag"]
+        connection.send(get(path, *[field.replace("ETAG", etag) for field in fields]))
+        again = connection.reply()
+        assert again is not None
+        assert again.status == expected["status"]
+        assert "answer" not in expected or expected["answer"](again)
+
+    return Row(f"{name}-{page}", get("/ok"), 200, "fine", then=ask_again)
+
+
+RANGES = [
+    *on_both("B75-first", "digits.txt", "Range: bytes=0-0", **has(206, b"0", content_range="bytes 0-0/10")),
+    *on_both("B75-last", "digits.txt", "Range: bytes=-5", **has(206, b"56789", content_range="bytes 5-9/10")),
+    *on_both("B75-open", "digits.txt", "Range: bytes=7-", **has(206, b"789", content_range="bytes 7-9/10")),
+    *on_both("B75-none", "digits.txt", "Range: bytes=-0", status=416),
+    *on_both(
+        "B75-more", "digits.txt", "Range: bytes=-999999", **has(206, DIGITS, content_range="bytes 0-9/10")
+    ),
+    *on_both("B75-backwards", "digits.txt", "Range: bytes=5-2", **has(200, DIGITS, **ALL)),
+    *on_both(
+        "B75-behind",
+        "digits.txt",
+        "Range: bytes=10-",
+        **has(416, b"Range Not Satisfiable", content_range="bytes */10"),
+    ),
+    *on_both("B76-several", "digits.txt", "Range: bytes=0-,0-,0-", **has(200, DIGITS, **ALL)),
+    *on_both(
+        "B76-many", "digits.txt", "Range: bytes=" + "0-," * 2_000, **has(200, DIGITS, **ALL), server=True
+    ),
+    *on_both(
+        "B76-long",
+        "digits.txt",
+        "Range: bytes=" + "0" * 50_000 + "-1",
+        status=(200, 431),
+        answer=lambda reply: reply.status == 431 or reply.body == DIGITS,
+        server=True,
+    ),
+    *[
+        row
+        for name, value in (
+            ("digits", "bytes=\xd9\xa0-\xd9\xa9"),
+            ("plus", "bytes=+1-2"),
+            ("underscore", "bytes=1_0-20"),
+            ("spaces", "bytes= 1 - 2"),
+            ("unit", "chars=0-1"),
+            ("letters", "bytes=a-b"),
+            ("empty", "bytes="),
+        )
+        for row in on_both(
+            f"B77-{name}", "digits.txt", f"Range: {value}", **has(200, DIGITS, **ALL), server=True
+        )
+    ],
+    *on_both("B78-empty", "empty.txt", "Range: bytes=0-0", **has(200, b"", **ALL)),
+    *on_both(
+        "B78-head", "digits.txt", "Range: bytes=0-0", method="HEAD", **has(200, b"", content_length="10")
+    ),
+    *on_both("B78-404", "none.txt", "Range: bytes=0-0", status=404),
+    Row("B78-post-site", post("/site/digits.txt", b"", "Range: bytes=0-0"), 405),
+    Row("B78-post-disk", post("/disk/digits.txt", b"", "Range: bytes=0-0"), **has(200, DIGITS, **ALL)),
+    *[
+        if_it_has(
+            page, "B78-304", "Range: bytes=0-0", "If-None-Match: ETAG", **has(304, b"", content_range=None)
+        )
+        for page in ("site", "disk")
+    ],
+    *on_both(
+        "B79-encoded",
+        "page.html",
+        "Range: bytes=0-2",
+        "Accept-Encoding: gzip",
+        **has(206, b"All", content_encoding=None, content_range="bytes 0-2/2200"),
+    ),
+    *[
+        row
+        for page in ("site", "disk")
+        for row in (
+            if_it_has(page, "B79-tag", "Range: bytes=0-2", "If-Range: ETAG", **has(206, b"All")),
+            if_it_has(page, "B79-weak", "Range: bytes=0-2", "If-Range: W/ETAG", **has(200, PROSE)),
+            if_it_has(page, "B79-other", "Range: bytes=0-2", 'If-Range: "x"', **has(200, PROSE)),
+            if_it_has(page, "B79-date", "Range: bytes=0-2", f"If-Range: {THEN}", **has(206, b"All")),
+            if_it_has(
+                page,
+                "B79-old-date",
+                *("Range: bytes=0-2", "If-Range: Sun, 13 Sep 2020 12:26:39 GMT"),
+                **has(200, PROSE),
+            ),
+        )
+    ],
+]
+
+CONDITIONS = [
+    *[
+        row
+        for page in ("site", "disk")
+        for row in (
+            if_it_has(page, "B80-star", "If-None-Match: *", **has(304, b"", content_type=None)),
+            if_it_has(page, "B80-list", f"If-None-Match: {MANY}, ETAG", **has(304, b"")),
+            if_it_has(page, "B80-list-without", f"If-None-Match: {MANY}", **has(200, PROSE)),
+            if_it_has(page, "B80-weak", "If-None-Match: W/ETAG", **has(304, b"")),
+            if_it_has(page, "B80-unquoted", "If-None-Match: x", **has(200, PROSE)),
+            if_it_has(page, "B82-match", "If-Match: ETAG", **has(200, PROSE)),
+            if_it_has(page, "B82-mismatch", 'If-Match: "x"', **has(412, b"Precondition Failed")),
+        )
+    ],
+    *on_both(
+        "B80-long",
+        "page.html",
+        "If-None-Match: " + '"x", ' * 10_000,
+        status=(200, 431),
+        server=True,
+    ),
+    *on_both("B81-same", "page.html", f"If-Modified-Since: {THEN}", **has(304, b"")),
+    *[
+        row
+        for name, date in (
+            ("garbage", "the day before yesterday"),
+            ("9999", "Fri, 31 Dec 9999 23:59:59 GMT"),
+            ("negative", "-1"),
+            ("two-digits", "Sunday, 13-Sep-20 12:26:40 GMT"),
+            ("huge", "Fri, 31 Dec 99999999999 23:59:59 GMT"),
+        )
+        for row in on_both(f"B81-{name}", "page.html", f"If-Modified-Since: {date}", **has(200, PROSE))
+    ],
+    *on_both("B82-unmodified", "page.html", "If-Unmodified-Since: Sun, 13 Sep 2020 12:26:39 GMT", status=412),
+]
+
+
+def is_sent_as(encoding: str | None) -> Answer:
+    return lambda reply: (
+        reply.fields.get("content-encoding", []) == ([] if encoding is None else [encoding])
+        and reply.fields["vary"] == ["Accept-Encoding"]
+    )
+
+
+ENCODINGS = [
+    *[
+        Row(f"B83-{name}", get("/site/page.html", f"Accept-Encoding: {value}"), 200, is_sent_as(encoding))
+        for name, value, encoding in (
+            ("gzip", "gzip", "gzip"),
+            ("refused", "gzip;q=0", None),
+            ("all-refused", "*;q=0", None),
+            ("too-much", "br;q=2", None),
+            ("no-identity", "identity;q=0", None),
+            ("no-identity-gzip", "identity;q=0, gzip", "gzip"),
+            ("best", "br;q=0.5, gzip;q=0.4, zstd;q=0.3", "br"),
+        )
+    ],
+    Row(
+        "B83-many",
+        lambda: get("/site/page.html", "Accept-Encoding: " + "x," * 10_000 + "gzip"),
+        200,
+        is_sent_as("gzip"),
+        server=True,
+    ),
+    Row("B83-304", get("/site/page.html", "If-None-Match: *"), 304, is_sent_as(None)),
+    Row(
+        "B83-304-gzip",
+        get("/site/page.html", "If-None-Match: *", "Accept-Encoding: gzip"),
+        304,
+        lambda reply: reply.fields["vary"] == ["Accept-Encoding"],
+    ),
+]
+
+PATHS = [
+    *[
+        Row(f"{number}-{name}-{page}", get(f"/{page}/{path}"), **NOTHING_THERE)
+        for number, name, path in (
+            ("B84", "up", "../secret"),
+            ("B84", "up-slash", "..%2fsecret"),
+            ("B84", "up-encoded", "%2e%2e/secret"),
+            ("B84", "up-backslash", "..%5csecret"),
+            ("B84", "up-twice", "%252e%252e/secret"),
+            ("B84", "up-inside", "sub/../digits.txt"),
+            ("B84", "dot", "./digits.txt"),
+            ("B84", "dot-encoded", "sub/%2e/index.html"),
+            ("B84", "slashes", "sub//index.html"),
+            ("B84", "slash-behind", "digits.txt/"),
+            ("B84", "nul", "digits.txt%00"),
+            ("B84", "line-end", "digits.txt%0a"),
+            ("B84", "stream", "digits.txt::$DATA"),
+            ("B84", "drive", "C:/digits.txt"),
+            ("B84", "device-name", "CON"),
+            ("B84", "device-file", "aux.txt.html"),
+            ("B84", "home", "~"),
+            ("B84", "hidden", ".env"),
+            ("B84", "hidden-folder", ".git/config"),
+            ("B84", "absolute", "/etc/passwd"),
+            ("B84", "absolute-encoded", "%2fetc%2fpasswd"),
+            ("B84", "link-out", "out"),
+            ("B84", "link-to-folder", "outside/key"),
+            ("B84", "link-absolute", "absolute"),
+            ("B84", "link-loop", "loop"),
+            ("B84", "sibling", "../static-secret/key"),
+            ("B84", "pipe", "pipe"),
+            ("B84", "socket", "socket"),
+            ("B84", "device", "device"),
+            ("B84", "folder", "sub"),
+            ("B85", "decomposed", "digits%CC%81.txt"),
+            ("B85", "full-width", "%EF%BC%8E%EF%BC%8E%EF%BC%8Fsecret"),
+            ("B85", "overlong", "%c0%ae%c0%ae/secret"),
+        )
+        for page in ("site", "disk", "whole-site", "whole-disk")
+        if (name, page) not in {("absolute", "whole-site")}
+    ],
+    *[
+        Row(f"B84-post-{name}", post(f"/site/{name}", b""), 405, "Method Not Allowed")
+        for name in ("digits.txt", ".env", "..%2fsecret")
+    ],
+]
+
+
+def is_new(reply: Reply) -> bool:
+    """Say whether the body is that of the file as it is now, by a tag that it has not had before."""
+    whole = reply.fields["content-length"] == [str(len(reply.body))]
+    return whole and reply.fields["etag"] != reply.fields["x-tag-before"]
+
+
+CHANGES_MEANWHILE = [
+    *[
+        Row(
+            f"{number}-{how}",
+            get(f"/changing/{how}/now"),
+            200,
+            cut=True,
+            logged="The file changed while it was sent",
+        )
+        for number, how in (("B87", "truncate"), ("B87", "overwrite"), ("B87", "grow"))
+    ],
+    *[
+        Row(f"{number}-{how}", get(f"/changing/{how}/now"), 200, lambda reply: reply.body == OLD)
+        for number, how in (("B87", "replace"), ("F18", "delete"), ("F18", "remove_folder"))
+    ],
+    *[
+        Row(f"F18-{how}-next", get(f"/changing/{how}/next"), 200, is_new)
+        for how in ("truncate", "overwrite", "grow", "replace")
+    ],
+    *[Row(f"F18-{how}-next", get(f"/changing/{how}/next"), 404) for how in ("delete", "remove_folder")],
+]
+
+FILES = [*RANGES, *CONDITIONS, *ENCODINGS, *PATHS, *CHANGES_MEANWHILE]
+
+
 ROWS = [
     *(*REQUEST_LINES, *QUERIES, *COOKIES_IN, *SESSIONS, *JSON, *BODIES, *FORMS, *ORIGINS, *WEBSOCKETS),
     *RESULTS,
+    *FILES,
 ]

@@ -60,13 +60,13 @@ def ask(
     path: str | Sequence[str] | None = None,
     method: str = "GET",
     **headers: str,
-) -> tuple[int, dict[str, str], bytes]:
+) -> tuple[int, dict[str, Any], bytes]:
     return asyncio.run(_ask(handler, make_request(url, method, **headers), path))
 
 
 async def _ask(
     handler: AssetHandler, request: HttpRequest, path: str | Sequence[str] | None
-) -> tuple[int, dict[str, str], bytes]:
+) -> tuple[int, dict[str, Any], bytes]:
     return await handler(request, path)
 
 
@@ -259,7 +259,7 @@ def test_encoding_unasked(assets: AssetHandler) -> None:
     ],
 )
 def test_what_is_compressed(
-    name: str, content: str | bytes, options: dict[str, int], compressed: bool
+    name: str, content: str | bytes, options: dict[str, Any], compressed: bool
 ) -> None:
     _, headers, _ = ask(make_asset_handler({name: content}, **options), path=name, accept_encoding="gzip")
     assert ("content-encoding" in headers) is compressed

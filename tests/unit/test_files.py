@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from pathlib import Path
@@ -421,3 +422,18 @@ def test_closing_after_the_loop_ended(folder: Path) -> None:
     threading.Timer(0.05, file._lock.release).start()
     file.close_soon()
     assert file.read(0, 1) == b""
+
+
+@pytest.mark.parametrize("name", ["small.txt", "large.bin"])
+async def test_disk_that_fails(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    request = asgineer.HttpRequest({"type": "http", "method": "GET", "headers": []}, _never, _never)
+    stream = await stream_of(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            await send_file(request, name, root=folder)
+        with pytest.raises(OSError, match="Input/output"):
+            await drain(stream)
