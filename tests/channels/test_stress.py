@@ -1,0 +1,71 @@
+"""The stress run on every engine, at a size that a test has time for; and that it finds flaws."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from asgineer.channels._hub import Hub
+from asgineer.channels._log import Log
+
+from .proxy import Proxy
+from .stress import Flaw, Plan, run_stress
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .conftest import Engine
+
+SEED = int(os.environ.get("ASGINEER_SEED", random.randrange(10**6)))  # of a run that is to be repeated
+
+
+async def test_nothing_is_lost_silently(engine: Engine) -> None:
+    print(f"ASGINEER_SEED={SEED}")
+    if engine.url is None:
+        counts = await run_stress(None, Plan(), SEED)
+    else:
+        parts = urlsplit(engine.url)
+        assert parts.port is not None
+        async with Proxy(parts.port) as proxy:
+            url = f"{parts.scheme}://127.0.0.1:{proxy.port}"
+            counts = await run_stress(url, Plan(publishes=2000, cuts=3), SEED, proxy.cut)
+        assert counts["cuts"]
+    print(dict(counts))
+    assert counts["delivered"] > 1000
+    assert counts["resets"]
+
+
+async def test_a_message_that_is_dropped_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    append = Log.append
+    dropped: list[str] = []
+
+    def drop_one(self: Log[Any], item: Any, size: int, expires: float) -> None:
+        if len(dropped) < 5 and isinstance(getattr(item, "reset", None), bool) and item.offset % 50 == 0:
+            dropped.append(item.id)
+            self.skip(item.offset)
+        else:
+            append(self, item, size, expires)
+
+    monkeypatch.setattr(Log, "append", drop_one)
+    with pytest.raises(Flaw, match="nothing told so"):
+        await run_stress(None, Plan(publishes=2000, channels=3), 1)
+    assert dropped
+
+
+async def test_a_message_that_comes_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Hub._add
+
+    def add_twice(self: Hub, log: Log[Any], entry: Any, seconds: float) -> None:
+        add(self, log, entry, seconds)
+        if entry.offset % 50 == 0:
+            log.last -= 1
+            log.items[-1].offset += 0.5
+            add(self, log, entry, seconds)
+
+    monkeypatch.setattr(Hub, "_add", add_twice)
+    with pytest.raises(Flaw):
+        await run_stress(None, Plan(publishes=2000, channels=3), 1)
