@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     App = Callable[[Any, Any, Any], Awaitable[None]]
+    Publish = Callable[[str], Awaitable[Any] | None]
 
 TEXT = "The quick brown fox jumps over the lazy dog"
 EVENT_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
@@ -53,7 +54,7 @@ def broadcast(item: Any) -> None:
 # Each maker returns the application, and what publishes the text of one message.
 
 
-def make_raw() -> tuple[App, Callable[[str], object]]:
+def make_raw() -> tuple[App, Publish]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await raw_stream(receive, send)
@@ -113,7 +114,7 @@ async def pump_until_gone(pump: Any, receive: Any, queue: asyncio.Queue[Any]) ->
         task.cancel()
 
 
-def make_asgineer() -> tuple[App, Callable[[str], object]]:
+def make_asgineer() -> tuple[App, Publish]:
     import asgineer
 
     async def handler(request: Any) -> Any:
@@ -133,7 +134,28 @@ def make_asgineer() -> tuple[App, Callable[[str], object]]:
     return app, publish
 
 
-def make_starlette() -> tuple[App, Callable[[str], object]]:
+def make_channel() -> tuple[App, Publish]:
+    """The same with a channel of a bus in memory, which has a log and no queue per client."""
+    import asgineer
+
+    bus = asgineer.Bus()
+    room = bus.channel("room")
+
+    async def handler(request: Any) -> Any:
+        if request.verb != "WEBSOCKET":
+            return asgineer.EventStream(room.subscribe(since=request.last_event_id), ping=PING)
+        await request.accept()
+        async with request.sending(room.subscribe(since=request.last_event_id)):
+            async for _ in request.receive_iter():
+                pass
+
+    def publish(text: str) -> Awaitable[Any]:
+        return room.publish(json.loads(text))  # as a value: websockets would get text in quotes
+
+    return asgineer.to_asgi(handler), publish
+
+
+def make_starlette() -> tuple[App, Publish]:
     applications: Any = import_module("starlette.applications")
     routing: Any = import_module("starlette.routing")
     sse: Any = import_module("sse_starlette")
@@ -169,7 +191,7 @@ def make_starlette() -> tuple[App, Callable[[str], object]]:
     return applications.Starlette(routes=routes), broadcast
 
 
-def make_litestar() -> tuple[App, Callable[[str], object]]:
+def make_litestar() -> tuple[App, Publish]:
     litestar: Any = import_module("litestar")
     channels: Any = import_module("litestar.channels")
     memory: Any = import_module("litestar.channels.backends.memory")
@@ -193,12 +215,13 @@ def make_litestar() -> tuple[App, Callable[[str], object]]:
 MAKERS = {
     "raw": make_raw,
     "asgineer": make_asgineer,
+    "channel": make_channel,
     "starlette": make_starlette,
     "litestar": make_litestar,
 }
 
 
-def with_publisher(inner: Any, publish: Callable[[str], object]) -> App:
+def with_publisher(inner: Any, publish: Publish) -> App:
     """Answer `/publish?rate=&seconds=` after publishing so; hand the rest to `inner`."""
 
     async def answer(scope: Any, send: Any) -> None:
@@ -218,7 +241,7 @@ def with_publisher(inner: Any, publish: Callable[[str], object]) -> App:
     return app
 
 
-async def publish_for(publish: Callable[[str], object], rate: int, seconds: float) -> dict[str, int]:
+async def publish_for(publish: Publish, rate: int, seconds: float) -> dict[str, int]:
     """Publish by a fixed timetable; too late rather than not at all, but no longer than `seconds`.
 
     A message carries the time at which it should have gone out, so its latency has all that the
@@ -230,7 +253,9 @@ async def publish_for(publish: Callable[[str], object], rate: int, seconds: floa
         due = start + number / rate
         await asyncio.sleep(max(0, due - time.monotonic()))
         number += 1
-        publish(f'{{"n":{number},"t":{due:.6f},"text":"{TEXT}"}}')
+        told = publish(f'{{"n":{number},"t":{due:.6f},"text":"{TEXT}"}}')
+        if told is not None:
+            await told
     return {"published": number, "planned": int(rate * seconds)}
 
 

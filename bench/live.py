@@ -49,8 +49,8 @@ REQUIREMENTS = [
 ]
 SHOWN_VERSIONS = ["uvicorn", "uvloop", "httptools", "websockets", "starlette", "sse-starlette", "litestar"]
 
-SSE_APPS = ["raw", "asgineer", "starlette", "litestar"]
-WEBSOCKET_APPS = ["raw", "asgineer", "starlette"]
+SSE_APPS = ["raw", "asgineer", "channel", "starlette", "litestar"]
+WEBSOCKET_APPS = ["raw", "asgineer", "channel", "starlette"]
 SSE_RATES = [10, 20, 100]
 WEBSOCKET_RATE = 10
 DRAIN = 20.0  # seconds at most until what was published has arrived

@@ -21,7 +21,7 @@ from ._ticker import TICK, SlowClient, ticker
 from .errors import DisconnectedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Sequence
 
     from ._headers import RawHeaders
     from ._http import HttpRequest
@@ -82,7 +82,7 @@ class Outflow(Guard):
                 self.attach()
                 data = await self.start(status, headers)
                 send, encode, next_item = request._send, self.encode, items.__anext__
-                pending = getattr(items, "pending", None)
+                pending, ready = getattr(items, "pending", None), getattr(items, "ready", _is_never_ready)
                 is_bounded = request._content_length is not None or status in NO_BODY
                 in_a_row = 0
                 self._flowing = True
@@ -101,11 +101,19 @@ class Outflow(Guard):
                     if self.error is not None:
                         raise self.error
                     self._waiting = True
-                    data = encode(await next_item())
-                    more = pending() if pending is not None else None
+                    if pending is None:
+                        data = encode(await next_item())
+                        self._waiting = False
+                        continue
+                    found: Sequence[Any] = ()
+                    while not found:
+                        if (future := ready()) is not None:
+                            await future
+                            found = pending()
+                        else:
+                            found = [await next_item(), *pending()]
                     self._waiting = False
-                    if more:
-                        data = await self._send_together(data, more)
+                    data = encode(found[0]) if len(found) == 1 else await self._send_together(found)
         except StopAsyncIteration:
             pass
         except BaseException as caught:
@@ -122,12 +130,13 @@ class Outflow(Guard):
             await close(items)
         await request._end_response()
 
-    async def _send_together(self, data: bytes, more: Iterable[Any]) -> bytes:
-        """Send what is ready at once in as few chunks as may be; return the last one, unsent."""
-        ready, size = [data], len(data)
-        for item in more:
+    async def _send_together(self, items: Sequence[Any]) -> bytes:
+        """Send what is there at once in as few chunks as may be; return the last one, unsent."""
+        ready: list[bytes] = []
+        size = 0
+        for item in items:
             data = self.encode(item)
-            if size + len(data) > MAX_CHUNK:
+            if ready and size + len(data) > MAX_CHUNK:
                 await self._request._send_chunk(b"".join(ready), True)
                 ready, size = [], 0
             ready.append(data)
@@ -186,3 +195,7 @@ class Outflow(Guard):
     def tick_silent(self, now: float) -> None:
         """Look at a stream that isn't in a send."""
         self._since = now
+
+
+def _is_never_ready() -> None:
+    """Stand for the `ready` of items that have none: they are waited for by iteration alone."""

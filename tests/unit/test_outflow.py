@@ -44,14 +44,14 @@ class Room:
 
     def __init__(self, start: str | Exception = "k.0") -> None:
         self.start = start
-        self.ready: list[Message] = []
+        self.there: list[Message] = []
         self.opened = self.closed = 0
         self.gate: asyncio.Event | None = None  # `open` waits for it
         self.takes = True  # `pending` gives what is ready
         self._waiter: asyncio.Future[None] | None = None
 
     def publish(self, *messages: Message) -> None:
-        self.ready += messages
+        self.there += messages
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -67,13 +67,13 @@ class Room:
         return self.start
 
     async def __anext__(self) -> Message:
-        while not self.ready:
+        while not self.there:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self.ready.pop(0)
+        return self.there.pop(0)
 
     def pending(self) -> list[Message]:
-        taken, self.ready = (self.ready, []) if self.takes else ([], self.ready)
+        taken, self.there = (self.there, []) if self.takes else ([], self.there)
         return taken
 
     async def aclose(self) -> None:
@@ -155,7 +155,7 @@ async def test_who_leaves_before_it_began(end: str) -> None:
 
 async def test_the_place_and_the_first_event() -> None:
     room = Room()
-    room.ready = [Message(1), Message(2)]
+    room.there = [Message(1), Message(2)]
     exchange = await started(app_of(room, start="first"), 4)
     assert exchange.chunks == [b"id: k.0\n\n", Message(1).wire, Message(2).wire]
     await left(exchange)
@@ -210,7 +210,7 @@ async def test_one_that_is_over_the_bound_goes_out_alone() -> None:
 
 async def test_items_that_have_made_nothing_are_encoded() -> None:
     room = Room()
-    room.ready = ["a", {"b": 1}]  # type: ignore[list-item]
+    room.there = ["a", {"b": 1}]  # type: ignore[list-item]
     exchange = await started(app_of(room), 3)
     assert exchange.chunks[1:] == [b'data: a\n\ndata: {"b":1}\n\n']
     await left(exchange)
@@ -222,7 +222,7 @@ async def test_pending_that_fails_ends_the_stream(caplog: pytest.LogCaptureFixtu
             raise KeyError("x")
 
     room = Flawed()
-    room.ready = [Message(1)]
+    room.there = [Message(1)]
     exchange = Http(app_of(room))
     exchange.start()
     await exchange.finish()
@@ -554,7 +554,7 @@ async def test_a_websocket_that_ends_before_it_began(end: str) -> None:
 
 async def test_the_texts_of_ordinary_items_are_their_own() -> None:
     room = Room()
-    room.ready = ["a", {"b": 1}]  # type: ignore[list-item]
+    room.there = ["a", {"b": 1}]  # type: ignore[list-item]
     socket = socket_of(room)
     socket.start()
     await socket.until(lambda: len(socket.messages) == 3)

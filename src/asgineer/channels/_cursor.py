@@ -13,6 +13,8 @@ from ._message import Message
 from ._position import UNKNOWN, parse_position
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ._bus import Channel
     from ._hub import Hub
     from ._log import Log
@@ -105,6 +107,20 @@ class Cursor:
                 self.position = message.id
                 return message
         return None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing more is there of the log that it stands in."""
+        return self._log is not None and self._next == self._log.end
+
+    def ready(self) -> asyncio.Future[None] | None:
+        """Return what is done when a message may have come; None: one is there, or it `is_behind`."""
+        log, hub = self._log, self._hub
+        if log is None or log is not hub.log or self._next != log.end:
+            return None
+        future: asyncio.Future[None] = hub.node.loop.create_future()
+        hub.waiting.add(future)
+        return future
 
     @property
     def is_behind(self) -> bool:

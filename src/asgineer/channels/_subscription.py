@@ -35,6 +35,22 @@ class Subscription:
     once, and a stream that it is given to calls it.
     """
 
+    __slots__ = (
+        "_bus",
+        "_channels",
+        "_cursors",
+        "_future",
+        "_is_closed",
+        "_is_open",
+        "_node",
+        "_resets",
+        "_since",
+        "_single",
+        "_slow",
+        "_take",
+        "_turn",
+    )
+
     _node: Node
     _take: Callable[[], Message | None]
 
@@ -49,6 +65,7 @@ class Subscription:
         self._slow = slow
         self._cursors: list[Cursor] = []
         self._resets: list[tuple[Cursor, Message]] = []  # to be told, each before its channel goes on
+        self._single: Cursor | None = None  # the only one, once it is open
         self._turn = 0  # whose message comes next, of several channels
         self._is_open = False
         self._is_closed = False
@@ -80,7 +97,10 @@ class Subscription:
             except BaseException:
                 self._leave()
                 raise
-            self._take = self._cursors[0].take if len(self._cursors) == 1 else self._take_in_turn
+            self._take = self._take_in_turn
+            if len(self._cursors) == 1:
+                (self._single,) = self._cursors
+                self._take = self._single.take
             self._is_open = True
         return UNKNOWN if self._resets else self.position
 
@@ -133,16 +153,23 @@ class Subscription:
 
         For a stream that waits: a future costs it less than the three coroutines of the iteration.
         """
-        if not self._is_open or self._is_closed or self._resets or len(self._cursors) > 1:
+        if self._single is None or self._is_closed or self._resets:
             return None
         if self._node.is_closing or self._node.state == "closed":
             return None
-        self._future = self._cursors[0].ready()
+        self._future = self._single.ready()
         return self._future
 
     def pending(self) -> list[Message]:
         """Return the messages that are there now, up to 64 KiB of data and one message more."""
-        return [] if self._resets or not self._is_open or self._is_closed else self._gather(CHUNK)
+        if self._resets or not self._is_open or self._is_closed:
+            return []
+        message = self._take()
+        if message is None:
+            return []
+        if self._single is not None and self._single.is_at_end:  # as nearly always
+            return [message]
+        return [message, *self._gather(CHUNK - message.size)]
 
     def _gather(self, room: int) -> list[Message]:
         messages: list[Message] = []
@@ -200,7 +227,7 @@ class Subscription:
         self._is_closed = True
         self._wake()
         for cursor in self._cursors:
-            cursor.hub.waiting.discard(self._future)  # type: ignore[arg-type]  # None is in no set
+            cursor.hub.waiting.discard(self._future)
         self._leave()
 
     def _leave(self) -> None:
