@@ -487,8 +487,9 @@ class Connection(asyncio.Protocol):
             return
         if self.transport.get_write_buffer_size():
             self.deadlines.watch(self)
-        if sends and not self.stopping and self.transport.can_write_eof():
-            self.transport.write_eof()
+        if sends and not self.stopping:
+            if self.transport.can_write_eof():  # TLS can't: the client closes, as the response asks for
+                self.transport.write_eof()
             self.resume_reading()
             self.linger_end = self.deadlines.after(LINGER_LIMIT)
             self.wait_for(LINGER, LINGER_TIMEOUT)

@@ -10,7 +10,7 @@ import pytest
 
 from asgineer import _abort
 from asgineer._exchange import MAX_SHARED, PIECE
-from tests.unit.driver import run
+from tests.unit.turns import run
 from tests.unit.uvicorn_wire import GET, OK, body, connected, direct, echo, hello, settled, start, until
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from asgineer._uvicorn import (
     MAX_OVERHEAD,
     Connection,
 )
-from tests.unit.driver import run
+from tests.unit.turns import run
 from tests.unit.uvicorn_wire import (
     DEFAULTS,
     GET,

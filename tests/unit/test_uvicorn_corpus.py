@@ -15,7 +15,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from asgineer._uvicorn import Connection
-from tests.unit.driver import run
+from tests.unit.turns import run
 from tests.unit.uvicorn_wire import body, connected, settled, start
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
