@@ -16,6 +16,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import _clock
 from ._interrupt import Interrupt
 from .errors import ServerClosing
 
@@ -36,6 +37,7 @@ class Notice:
 
     def __init__(self) -> None:
         self.begun = False
+        self._since = 0.0
         self._waiting: set[Callable[[], object]] = set()
 
     def add(self, tell: Callable[[], object]) -> None:
@@ -50,8 +52,16 @@ class Notice:
         """Tell everybody, once."""
         if not self.begun:
             self.begun = True
+            self._since = _clock.clock.time()
             for tell in list(self._waiting):
                 tell()
+
+    def left(self) -> float | None:
+        """Return the seconds of `shutdown_timeout` that are left of the time since then; None is no limit."""
+        seconds = timeout()
+        if seconds is None or not self.begun:
+            return seconds
+        return max(0.0, self._since + seconds - _clock.clock.time())
 
 
 _notices: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Notice] = weakref.WeakKeyDictionary()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
-LAST_SECONDS = 1.0  # for a task to end, once it is cancelled at the very end
+LAST_SECONDS = 0.5  # for a task to end, once it is cancelled at the very end; see `_shutdown.LAST_SECONDS`
 
 
 class Background:
@@ -71,7 +71,7 @@ def spawn(coro: Coroutine[Any, Any, T], *, name: str | None = None, wait: bool =
         coro: what an `async def` function returns.
         name: for the log; by default that of the function.
         wait: when the server stops, the task is cancelled at once; with True it gets up to
-            `shutdown_timeout` seconds to end by itself.
+            `shutdown_timeout` seconds to end by itself, from the time at which the server began to stop.
 
     Raises:
         TypeError: `coro` is no coroutine.
@@ -106,4 +106,4 @@ async def finish_background() -> None:
     """End the background tasks of this loop, as the app is ending."""
     tasks = _backgrounds.pop(asyncio.get_running_loop(), None)  # a next server of the loop has its own
     if tasks is not None:
-        await tasks.finish(_shutdown.timeout())
+        await tasks.finish(_shutdown.notice().left())
