@@ -42,7 +42,7 @@ end
 class Load(NamedTuple):
     """What a load found: `p99` in ms."""
 
-    count: int
+    answered: int
     seconds: float
     p99: float
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
-from _compare_rows import Answer, Row, shared
+from _compare_apps import shared
+from _compare_rows import Answer, Row
 from _compare_setup import APPS, ENVIRONMENTS, FILES, HERE, HONO, OLDER, PEERS, python_of
 
 from asgineer.testing._process import ServerProcess, free_port

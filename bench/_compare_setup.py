@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _compare_rows import shared
+from _compare_apps import shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,8 @@ import live
 from _compare_load import Load
 from _compare_servers import HOST, SERVER_CORE, on_uvicorn
 from _compare_setup import APPS, HERE, PEERS, python_of
+from _live_client import SSE
+from _live_client import Load as LiveLoad
 
 from asgineer.testing._process import ServerProcess, free_port
 
@@ -68,10 +70,10 @@ def measure_deliveries(column: str, seconds: float) -> tuple[float, Load]:
     """
     with ExitStack() as stack:
         server = LiveServer(stack, column)
-        warm = live.Load(server.port, 10, live.SSE)
+        warm = LiveLoad(server.port, 10, SSE)
         live.measure_rate(server, warm, 10, 0.5)
         warm.close()
-        load = live.Load(server.port, CLIENTS, live.SSE)
+        load = LiveLoad(server.port, CLIENTS, SSE)
         stack.callback(load.close)
         found = live.measure_rate(server, load, RATE, seconds)
         if found["lost"] or found["twice"] or found["dropped"]:

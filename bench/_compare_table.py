@@ -6,8 +6,19 @@ from typing import Any
 
 PYTHON_PEERS = ("older", "starlette", "fastapi", "blacksheep", "falcon", "litestar")
 IN_HEAD = ("text", "json", "item", "order", "form", "session", "stream", "echo", "sse")
-HEAD_COLUMNS = ("raw", "asgineer", "run", "older", "starlette", "fastapi", "blacksheep", "falcon", "litestar")
-HEAD_COLUMNS += ("hono", "nginx")
+HEAD_COLUMNS = [
+    "raw",
+    "asgineer",
+    "run",
+    "older",
+    "starlette",
+    "fastapi",
+    "blacksheep",
+    "falcon",
+    "litestar",
+    "hono",
+    "nginx",
+]
 NAME = 24  # wide
 CELL = 10
 DASH = "–"
@@ -128,7 +139,7 @@ def goals(figures: dict[str, Any]) -> str:
             lines.append(
                 f"- {titles[row]}: **{', '.join(ahead)} takes less** than Asgineer on the same server"
             )
-    start = next((row for row in figures["rows"] if row["key"] == "start"), {})
+    start: dict[str, Any] = next((row for row in figures["rows"] if row["key"] == "start"), {})
     memory = start.get("memory", {})
     if "raw" in memory and "asgineer" in memory:
         more = memory["asgineer"] - memory["raw"]

@@ -128,7 +128,11 @@ def measure_row(row: Row, servers: dict[str, Server], plan: Plan, found: Found) 
                 found.give_up(row.key, column, error)
                 del ready[column]
                 continue
-            figures = {"cpu": used / load.count * 1e6, "rate": load.count / load.seconds, "p99": load.p99}
+            figures = {
+                "cpu": used / load.answered * 1e6,
+                "rate": load.answered / load.seconds,
+                "p99": load.p99,
+            }
             found.add(row.key, column, figures)
         shown = {column: round(found.figures[row.key, column][-1]["cpu"], 1) for column in ready}
         print(f"{row.title}, round {number + 1}: {shown}", file=sys.stderr, flush=True)
@@ -177,7 +181,7 @@ def measure_events(columns: list[Column], plan: Plan, found: Found) -> None:
             except (*FAILURES, AssertionError) as error:
                 found.give_up(SSE.key, key, error)
                 continue
-            found.add(SSE.key, key, {"cpu": cpu, "rate": load.count / load.seconds, "p99": load.p99})
+            found.add(SSE.key, key, {"cpu": cpu, "rate": load.answered / load.seconds, "p99": load.p99})
     print(f"{SSE.title}: measured", file=sys.stderr, flush=True)
 
 

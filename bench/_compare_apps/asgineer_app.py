@@ -21,7 +21,8 @@ sessions = Sessions([SECRET], cookie="session", secure=False)
 @asgineer.to_asgi
 async def app(request: asgineer.HttpRequest | asgineer.WebsocketRequest) -> asgineer.Response | None:
     if isinstance(request, asgineer.WebsocketRequest):
-        return await echo(request)
+        await echo(request)
+        return None
     match request.verb, *request.parts:
         case "GET", "text":
             return TEXT

@@ -14,7 +14,11 @@ import msgspec
 from _compare_apps.orders import Contact, Order
 from _compare_apps.shared import CHUNK, CHUNKS, LARGE, PAGE, SECRET, SMALL, STYLE, TEXT
 from itsdangerous import URLSafeTimedSerializer
-from multipart import MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import (  # type: ignore[import-untyped]  # it has annotations, but no py.typed
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 JSON = (b"content-type", b"application/json")
 PLAIN = (b"content-type", b"text/plain; charset=utf-8")
