@@ -1108,4 +1108,4 @@ async def test_a_plain_response_starts_no_task() -> None:
     before = len(asyncio.all_tasks())
     exchange = await converse(app)
     assert exchange.text == "x"
-    assert counts == [before + 1]  # the driver's own for the app
+    assert counts == [before + 1]  # the client's own for the app

@@ -501,7 +501,7 @@ async def test_no_ping_during_a_send(clock: FakeClock) -> None:
 
 
 class Recording(Http):
-    """Keeps what it is sent too late as well, which the driver refuses."""
+    """Keeps what it is sent too late as well, which the in-process server refuses."""
 
     late = 0
 
@@ -512,7 +512,7 @@ class Recording(Http):
 
 @pytest.mark.parametrize("end", ["end", "leave", "notice"])
 async def test_no_ping_after_the_end(end: str, clock: FakeClock) -> None:
-    """The end and the ping in one turn of the loop: the driver's `send` refuses what comes after the end."""
+    """The end and the ping in one turn of the loop: the server's `send` refuses what comes after the end."""
     gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def events() -> AsyncIterator[str]:
