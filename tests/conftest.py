@@ -1,6 +1,7 @@
 """What all tests share: the repository's root is importable, as `tests.contract.app` is what servers load.
 
-And what is told at the end of a run: how many bad inputs each server passed.
+Groups of tests stay together, so that a server is started once. And what is told at the end of a run:
+how many bad inputs each server passed.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import coerce_node_id
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 
@@ -21,6 +23,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.contract.bad_inputs")  # also for `python -O`, which drops others
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the group of a test where pytest 9.2 reads it; pytest-xdist 3.8 writes it into what was `_nodeid`.
+
+    Without this `--dist=loadgroup` does nothing, and each worker starts every server.
+    """
+    if getattr(config.option, "loadgroup", False):
+        for item in items:
+            grouped = getattr(item, "_nodeid", item.nodeid)
+            if grouped != item.nodeid:
+                item._id = coerce_node_id(grouped)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
