@@ -1,30 +1,32 @@
-"""One chat, two ways to take part in it: a websocket at /, long polling at /polling.
+"""One chat, three ways to take part in it: events at /, a websocket at /websocket, long polling at /polling.
 
     python examples/chat.py [host:port]
 
-The chat is a log, and each client a place in it: it comes back with the id of the last message
-that it saw (`?since=`) and gets what it missed. Nobody has a queue, so nobody can be too slow for
-one. The log is in this process; after a restart it is another one, which its ids tell.
+The chat is a channel: a log, and each client a place in it. It comes back with the id of the last
+message that it saw and gets what it missed, or a reset where that can't be had any more. The log is
+in this process; with a Redis, Valkey or NATS server it is there, for any number of workers:
+
+    ASGINEER_BUS=redis://127.0.0.1:6379 asgineer run examples/chat.py:main --workers 2
 """
 
 from __future__ import annotations
 
-import asyncio
-import secrets
+import os
 import sys
-from collections import deque
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
 import asgineer
-from asgineer import HTTPError, HttpRequest, RequestSet, Response, WebsocketRequest
+from asgineer import Bus, EventStream, HTTPError, HttpRequest, Response, WebsocketRequest
 from asgineer.security import check_origin
 from asgineer.utils import make_asset_handler
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -33,9 +35,13 @@ PAGE = """<!doctype html>
 <title>Chat</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/assets/chat.css">
+<script src="/assets/live.js" defer></script>
 <script src="/assets/chat.js" defer></script>
 <h1>Chat</h1>
-<nav><a href="/">websocket</a> <a href="/polling">long polling</a> <span id="state">connecting …</span></nav>
+<nav>
+  <a href="/">events</a> <a href="/websocket">websocket</a> <a href="/polling">long polling</a>
+  <span id="state">connecting …</span>
+</nav>
 <ol id="messages"></ol>
 <form id="say">
   <input name="name" placeholder="Name" required maxlength="30" autocomplete="off">
@@ -62,70 +68,92 @@ input, button { font: inherit; padding: .4em .7em; min-width: 0 }
 SCRIPT = """\
 const state = document.getElementById("state");
 const list = document.getElementById("messages");
-let since = "";
 
-function show(message) {
-  if (message.reset) list.replaceChildren();  // another log: the server was started anew
-  since = message.id;
-  const name = document.createElement("b");
-  name.textContent = message.name;
+function show({ name, text }) {
+  const author = document.createElement("b");
+  author.textContent = name;
   const line = document.createElement("li");
-  line.append(name, message.text);
+  line.append(author, text);
   list.append(line);
   line.scrollIntoView();
 }
 
-// Each `connect` returns when the connection is lost; then it is tried again, later each time, and
-// never by all clients at the same moment.
-async function keep(connect) {
-  for (let wait = 250; ; wait = Math.min(wait * 2, 5000)) {
-    await connect(() => { wait = 250; state.textContent = "live"; }).catch(() => {});
-    state.textContent = "reconnecting …";
-    await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random())));
-  }
+// What a page shows are the messages that are retained. So to load the state anew is to begin anew with "".
+const clear = () => list.replaceChildren();
+const tell = (text) => { state.textContent = text; };
+
+async function post(message) {
+  const headers = { "content-type": "application/json" };
+  const answer = await fetch("/messages", { method: "POST", headers, body: JSON.stringify(message) });
+  if (!answer.ok) throw new Error(answer.statusText);
 }
 
-const websocket = {
-  connect: (live) => new Promise((resolve) => {
-    const url = new URL(`/socket?since=${encodeURIComponent(since)}`, location);
-    url.protocol = url.protocol.replace("http", "ws");
-    const socket = websocket.socket = new WebSocket(url);
-    socket.onopen = live;
-    socket.onmessage = (event) => show(JSON.parse(event.data));
-    socket.onclose = resolve;
-  }),
-  say: async (message) => websocket.socket.send(JSON.stringify(message)),
-};
+function byEvents() {
+  let source, since = "";
+  const connect = () => {
+    source = new EventSource(`/events?since=${encodeURIComponent(since)}`);
+    source.onopen = () => tell("live");
+    source.onmessage = (event) => { since = event.lastEventId; show(JSON.parse(event.data)); };
+    source.addEventListener("reset", () => { clear(); source.close(); since = ""; connect(); });
+    source.onerror = () => {
+      tell("reconnecting …");  // which it does by itself, unless the server answered with an error
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 1000 + 2000 * Math.random());
+    };
+  };
+  connect();
+  return post;
+}
 
-const polling = {
-  connect: async (live) => {
-    for (let wait = 0; ; wait = 25) {  // the first answers at once
-      const response = await fetch(`/messages?since=${encodeURIComponent(since)}&wait=${wait}`);
-      if (!response.ok) return;
-      live();
-      (await response.json()).forEach(show);
+function byWebsocket() {
+  const reset = () => { clear(); connection.restart(""); };
+  const connection = live("/socket", { message: show, reset, state: tell });
+  return async (message) => connection.send(message);
+}
+
+function byPolling() {
+  let since = "", wait = 0, pause = 250;
+  const poll = async () => {
+    const answer = await fetch(`/messages?since=${encodeURIComponent(since)}&wait=${wait}`);
+    if (!answer.ok) throw new Error(answer.statusText);
+    const batch = await answer.json();
+    if (batch.reset) clear();
+    batch.messages.forEach(({ data }) => show(data));
+    since = batch.reset ? "" : batch.position;
+    wait = batch.reset ? 0 : 25;
+    pause = 250;
+    tell("live");
+  };
+  (async () => {
+    for (;;) {
+      await poll().catch(async () => {
+        tell("reconnecting …");
+        wait = 0;  // the first one after it answers at once
+        await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
+        pause = Math.min(pause * 2, 5000);
+      });
     }
-  },
-  say: async (message) => {
-    const headers = { "content-type": "application/json" };
-    await fetch("/messages", { method: "POST", headers, body: JSON.stringify(message) });
-  },
-};
+  })();
+  return post;
+}
 
-const transport = location.pathname === "/polling" ? polling : websocket;
+const say = { "/websocket": byWebsocket, "/polling": byPolling }[location.pathname] || byEvents;
+const send = say();
 document.getElementById("say").onsubmit = (event) => {
   event.preventDefault();
   const { name, text } = event.target.elements;
-  transport.say({ name: name.value, text: text.value })
-    .then(() => { text.value = ""; }, () => { state.textContent = "not sent, try again"; });
+  send({ name: name.value, text: text.value })
+    .then(() => { text.value = ""; }, () => tell("not sent, try again"));
 };
-keep(transport.connect);
 """
 
 MAX_WAIT = 25  # seconds; proxies end a request that is silent for longer
-KEPT = 1000  # messages
+LIVE = Path(__file__).parent / "static" / "live.js"
 
-assets = make_asset_handler({"chat.css": STYLE, "chat.js": SCRIPT})
+assets = make_asset_handler(
+    {"chat.css": STYLE, "chat.js": SCRIPT, "live.js": LIVE.read_text(encoding="utf-8")}
+)
+bus = Bus(os.environ.get("ASGINEER_BUS"))
+room = bus.channel("chat", history=1000, ttl=24 * 3600)
 
 
 @dataclass
@@ -143,63 +171,28 @@ class Poll:
     wait: Annotated[float, Meta(ge=0, le=MAX_WAIT)] = 0
 
 
-class Chat:
-    """The last messages, and who waits for the next. An id is `log.number`, counted from 1."""
-
-    def __init__(self) -> None:
-        self._log = secrets.token_hex(4)
-        self._messages: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._count = 0
-        self._more = asyncio.Event()  # set with the next message, which brings a new one
-        self.waiting: RequestSet[HttpRequest] = RequestSet()
-
-    def say(self, said: Said) -> None:
-        self._count += 1
-        self._messages.append({"id": f"{self._log}.{self._count}", "name": said.name, "text": said.text})
-        self._more.set()
-        self._more = asyncio.Event()
-        for request in self.waiting:
-            request.wakeup()
-
-    def after(self, seen: str | None) -> list[dict[str, Any]]:
-        """Return what came after the message with the id `seen`.
-
-        Where that isn't known (any more), it is all there is, and the first of it says "reset".
-        """
-        log, _, number = (seen or "").partition(".")
-        missed = -1
-        if log == self._log and number.isdecimal() and len(number) < 16:
-            missed = self._count - int(number)
-        if 0 <= missed <= len(self._messages):
-            return list(self._messages)[len(self._messages) - missed :]
-        return [{**message, "reset": not index} for index, message in enumerate(self._messages)]
-
-    async def follow(self, seen: str | None) -> AsyncIterator[dict[str, Any]]:
-        """Yield what came after `seen`, and then what comes."""
-        while True:
-            more = self._more  # taken before the look, so that nothing is missed in between
-            for message in self.after(seen):
-                yield message
-                seen = message["id"]
-            await more.wait()
+@asynccontextmanager
+async def lifespan() -> AsyncGenerator[None]:
+    async with bus:  # a server that can't be reached is an error at start
+        yield
 
 
-chat = Chat()
-
-
-@asgineer.to_asgi
+@asgineer.to_asgi(lifespan=lifespan)
 async def main(request: HttpRequest | WebsocketRequest) -> Response | None:
     if isinstance(request, WebsocketRequest):
         await talk(request)
         return None
+    since = request.last_event_id or ""  # who never was here gets all that is retained
     match request.verb, *request.parts:
-        case ("GET",) | ("GET", "polling"):
+        case ("GET",) | ("GET", "websocket" | "polling"):
             return PAGE
+        case "GET", "events":
+            return EventStream(room.subscribe(since=since), retry=500)
         case "GET", "messages":
-            return await poll(request)
+            return await room.read(since=since, wait=request.get_query(Poll).wait)
         case "POST", "messages":
             check_origin(request)
-            chat.say(await request.get_json(type=Said))
+            await room.publish(await request.get_json(type=Said))
             return 204, {}, None
         case _, "assets", *name:
             return await assets(request, name)
@@ -210,20 +203,9 @@ async def main(request: HttpRequest | WebsocketRequest) -> Response | None:
 async def talk(request: WebsocketRequest) -> None:
     """Send what others say, while this one speaks; it ends by DisconnectedError, which is no mistake."""
     await request.accept()
-    async with request.sending(chat.follow(request.last_event_id)):
+    async with request.sending(room.subscribe(since=request.last_event_id or "")):
         while True:
-            chat.say(await request.receive_json(type=Said))
-
-
-async def poll(request: HttpRequest) -> Response:
-    """Answer with what is new, at once or as soon as there is something."""
-    wait = request.get_query(Poll).wait
-    chat.waiting.add(request)
-    messages = chat.after(request.last_event_id)
-    if not messages and wait:
-        await request.sleep_while_connected(wait)
-        messages = chat.after(request.last_event_id)
-    return messages
+            await room.publish(await request.receive_json(type=Said))
 
 
 if __name__ == "__main__":

@@ -37,19 +37,21 @@ def expect_messages(page: Page, *texts: str) -> None:
 
 def test_chat_pages_see_each_other_and_come_back(run_example: RunExample, new_page: NewPage) -> None:
     example = run_example("chat")
-    first, second = new_page(example.url), new_page(example.url + "/polling")
-    pages = (first, second)
+    pages = [new_page(example.url + way) for way in ("/", "/websocket", "/polling")]
+    first, second, third = pages
     for page in pages:
         expect(page.locator("#state")).to_have_text("live")
     say(first, "Ann", "Is it <b>tea</b> time?")
     for page in pages:
         expect_messages(page, "AnnIs it <b>tea</b> time?")
     say(second, "Bob", "It is")
+    say(third, "Cy", "Always")
     for page in pages:
-        expect(page.locator("#messages li")).to_have_count(2)
+        expect(page.locator("#messages li")).to_have_count(3)
     first.reload()
     for page in pages:
-        expect_messages(page, "AnnIs it <b>tea</b> time?", "BobIt is")
+        expect(page.locator("#messages li")).to_have_count(3)
+        expect(page.locator("#messages li").first).to_have_text("AnnIs it <b>tea</b> time?")
 
     assert example.stop() == 0
     for page in pages:
@@ -57,12 +59,32 @@ def test_chat_pages_see_each_other_and_come_back(run_example: RunExample, new_pa
     example.start()
     for page in pages:
         expect(page.locator("#state")).to_have_text("live")
-    say(second, "Bob", "Back again")
-    say(first, "Ann", "So am I")
+    for page, name in zip(pages, ("Ann", "Bob", "Cy"), strict=True):
+        say(page, name, "Back again")
     for page in pages:  # another log: what the old one had is gone
-        expect(page.locator("#messages li")).to_have_count(2)
-        expect(page.locator("#messages")).to_contain_text("Back again")
-        expect(page.locator("#messages")).to_contain_text("So am I")
+        expect(page.locator("#messages li")).to_have_count(3)
+        expect(page.locator("#messages")).to_contain_text("AnnBack again")
+        expect(page.locator("#messages")).not_to_contain_text("tea")
+
+
+def test_ticker_moves_and_comes_back(run_example: RunExample, new_page: NewPage) -> None:
+    example = run_example("ticker")
+    page = new_page(example.url)
+    price, points = page.locator("#APL .price"), page.locator("#APL polyline")
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("tr")).to_have_count(4)
+    expect(price).to_have_text(re.compile(r"^\d+\.\d\d$"))
+    expect(points).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){3}"))
+    late = new_page(example.url)  # gets what came before it at once
+    expect(late.locator("#APL polyline")).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){3}"))
+
+    assert example.stop() == 0
+    expect(page.locator("#state")).to_have_text("reconnecting …")
+    seen = price.inner_text()
+    example.start()
+    expect(page.locator("#state")).to_have_text("live")
+    expect(price).not_to_have_text(seen)
+    expect(page.locator("tr")).to_have_count(4)
 
 
 def test_clock_ticks_and_comes_back(run_example: RunExample, new_page: NewPage) -> None:

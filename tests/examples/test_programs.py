@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
+
+from asgineer.testing._process import ServerProcess, free_port
+from tests.channels.redis_server import PRESENT, RedisServer
+from tests.examples.conftest import EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,17 +104,71 @@ def test_clock_sends_event_after_event(run_example: RunExample) -> None:
 
 def test_chat_polls_get_what_they_missed(run_example: RunExample) -> None:
     with httpx2.Client(base_url=run_example("chat").url, timeout=PATIENCE) as client:
-        assert client.get("/messages").json() == []
+        assert client.get("/messages").json()["messages"] == []
         for text in ("one", "two"):
             assert client.post("/messages", json={"name": "Ann", "text": text}).status_code == 204
-        messages = client.get("/messages?wait=25").json()
-        assert [message["text"] for message in messages] == ["one", "two"]
-        assert messages[0]["reset"]
-        first, second = (message["id"] for message in messages)
-        (missed,) = client.get(f"/messages?wait=25&since={first}").json()
-        assert missed == {"id": second, "name": "Ann", "text": "two"}
-        assert client.get(f"/messages?since={second}").json() == []
+        batch = client.get("/messages?wait=25").json()
+        assert [message["data"]["text"] for message in batch["messages"]] == ["one", "two"]
+        assert not batch["reset"]
+        first, second = (message["id"] for message in batch["messages"])
+        (missed,) = client.get(f"/messages?wait=25&since={first}").json()["messages"]
+        assert missed == {"id": second, "data": {"name": "Ann", "text": "two"}}
+        assert client.get(f"/messages?since={second}").json() == {
+            "messages": [],
+            "position": second,
+            "reset": False,
+        }
         for unknown in ("other.1", first + "9", "x", first.replace(".", ".-"), first + "9" * 99):
-            assert len(client.get("/messages", params={"since": unknown}).json()) == 2
+            batch = client.get("/messages", params={"since": unknown}).json()
+            assert (batch["messages"], batch["reset"]) == ([], True)
         assert client.post("/messages", json={"name": "", "text": "a"}).status_code == 422
         assert client.get("/messages?wait=26").status_code == 422
+
+
+def test_chat_streams_what_was_missed(run_example: RunExample) -> None:
+    url = run_example("chat").url
+    with httpx2.Client(base_url=url, timeout=PATIENCE) as client:
+        since = client.get("/messages").json()["position"]
+        for text in ("three", "four"):
+            client.post("/messages", json={"name": "Ann", "text": text})
+        with client.stream("GET", "/events", headers={"last-event-id": since}) as answer:
+            source = iter(httpx2.EventSource(answer))
+            data = list(islice((event.data for event in source if event.data), 2))
+    assert data == ['{"name":"Ann","text":"three"}', '{"name":"Ann","text":"four"}']
+
+
+@pytest.mark.skipif(not PRESENT, reason="there is neither Valkey nor Redis")
+def test_chat_is_one_on_two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RedisServer() as redis, ExitStack() as stack:
+        monkeypatch.setenv("ASGINEER_BUS", redis.url)
+        url = serve_chat(stack)
+        texts = [f"message {number}" for number in range(10)]
+        for text in texts:  # each over a connection of its own, so both workers take some
+            assert post(url, text) == 204
+        for _ in texts:
+            batch = httpx2.get(f"{url}/messages", timeout=PATIENCE).json()
+            assert [message["data"]["text"] for message in batch["messages"]] == texts
+
+
+def test_chat_in_one_process_says_so_on_two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASGINEER_BUS", raising=False)
+    command = [sys.executable, "-m", "asgineer", "run", f"{EXAMPLES}/chat.py:main", "--workers", "2"]
+    command += ["--bind", f"127.0.0.1:{free_port()}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 3)
+    assert ended.returncode != 0
+    assert "use Bus(url)" in ended.stdout + ended.stderr
+
+
+def serve_chat(stack: ExitStack) -> str:
+    """Serve the chat on two workers, until the stack ends."""
+    port = free_port()
+    command = [sys.executable, "-m", "asgineer", "run", f"{EXAMPLES}/chat.py:main", "--workers", "2"]
+    process = ServerProcess.command([*command, "--bind", f"127.0.0.1:{port}"], ("127.0.0.1", port))
+    stack.callback(process.stop)
+    process.wait_until_ready()
+    return f"http://127.0.0.1:{port}"
+
+
+def post(url: str, text: str) -> int:
+    answer = httpx2.post(f"{url}/messages", json={"name": "Ann", "text": text}, timeout=PATIENCE)
+    return answer.status_code
