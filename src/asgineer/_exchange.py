@@ -30,6 +30,7 @@ from ._h1 import (
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+    from typing import NoReturn
 
     from uvicorn.server import ServerState
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
 
 PIECE = 65_536  # bytes of a body that are kept for an app that doesn't receive them
+TURNS_BEFORE_ERROR = 8  # of the event loop: Django needs five from the disconnect to the cancellation
 MAX_SHARED = 16_384  # bytes of a chunk that is kept for the next client
 
 NEW, STARTED, ENDED = "new", "started", "ended"  # a response
@@ -214,7 +216,7 @@ class Exchange:
             RuntimeError: a message that can't come now, or what HTTP does not allow.
         """
         if self.gone:
-            raise ClientDisconnected
+            await _raise_disconnected()
         kind = message["type"]
         if self.stage is STARTED and kind == "http.response.body":
             self._write_body(message.get("body", b""), message.get("more_body", False))
@@ -225,7 +227,7 @@ class Exchange:
         if self.connection.write_paused and self.stage is STARTED:
             await self.connection.wait_until_writable()
             if self.gone:
-                raise ClientDisconnected
+                await _raise_disconnected()
 
     def respond(self, status: int, headers: Fields, body: bytes) -> None:
         """Send a whole response, in one write. It doesn't wait: the next request does.
@@ -332,6 +334,18 @@ class Exchange:
         if self.waiters:
             wake(self.waiters)
         self.connection.finish(self)
+
+
+async def _raise_disconnected() -> NoReturn:
+    """Raise, once the others had their turns.
+
+    Who listens for the client in another task, as Django does, cancels the sender, and cleans up after
+    that; to be overtaken by an error it isn't prepared for. And a loop that swallows the error would
+    otherwise stop every other request.
+    """
+    for _ in range(TURNS_BEFORE_ERROR):
+        await asyncio.sleep(0)
+    raise ClientDisconnected
 
 
 def _is_of_disconnect(error: BaseException | None) -> bool:

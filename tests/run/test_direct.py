@@ -95,6 +95,7 @@ import asgineer
 import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.signals import request_finished
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
@@ -114,12 +115,9 @@ async def stream(request):
 
 async def endless(request):
     async def pieces():
-        try:
-            while True:
-                yield b"x" * 1000
-                await asyncio.sleep(0)
-        finally:
-            print("ended", flush=True)
+        while True:
+            yield b"x" * 1000
+            await asyncio.sleep(0)
     return StreamingHttpResponse(pieces())
 
 def fails(request):
@@ -128,6 +126,11 @@ def fails(request):
 urlpatterns = [path("", page), path("length", length), path("stream", stream), path("endless", endless)]
 urlpatterns += [path("fails", fails)]
 main = get_asgi_application()
+
+def ended(**_):
+    print("ended", flush=True)
+
+request_finished.connect(ended)
 """
 
 RUN = """

@@ -383,6 +383,40 @@ def test_send_raises_once_the_client_is_gone(abruptly: bool, caplog: pytest.LogC
     assert records(caplog) == []
 
 
+def test_who_listens_in_another_task_acts_before_send_raises() -> None:
+    """As Django does, which cleans up after the cancellation, and not after the error."""
+    raised: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def stream() -> None:
+            await start(send)
+            try:
+                while True:
+                    await asyncio.sleep(0)
+                    await body(send, b"some", True)
+            except BaseException as error:
+                raised.append(type(error).__name__)
+                raise
+
+        async def listen() -> None:
+            await receive()
+            await receive()
+
+        tasks = [asyncio.ensure_future(listen()), asyncio.ensure_future(stream())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        tasks[1].cancel()
+        await asyncio.wait(tasks)
+
+    async def main() -> None:
+        async with connected(app) as client:
+            await client.ask(GET, b"some\r\n")
+            client.close()
+            await until(lambda: raised)
+
+    run(main())
+    assert raised == ["CancelledError"]
+
+
 @pytest.mark.parametrize("group", [False, True])
 def test_error_that_does_not_come_of_the_leaving_is_logged(
     group: bool, caplog: pytest.LogCaptureFixture
