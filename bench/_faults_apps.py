@@ -113,7 +113,8 @@ def make_litestar() -> App:
 
 
 def make_broadcaster() -> App:
-    broadcast = import_module("broadcaster").Broadcast(URL)
+    # Its backend on pub/sub stays deaf with redis-py 8.1: it looks for channels before it has subscribed.
+    broadcast = import_module("broadcaster").Broadcast(URL.replace("redis:", "redis-stream:"))
 
     async def follow() -> AsyncIterator[str]:
         async with broadcast.subscribe(channel="room") as subscriber:

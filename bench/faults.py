@@ -214,11 +214,14 @@ async def run_case(system: System, letter: str, count: int, hold: float) -> Outc
         ports = [int(worker.address[1]) for worker in stage.workers]
         stage.clients = [Client(ports, number) for number in range(count)]
         stage.publisher = Publisher(ports[0], RATE)
-        tasks = [asyncio.ensure_future(client.run()) for client in stage.clients]
+        tasks = [asyncio.ensure_future(client.run()) for client in stage.clients[: len(ports)]]
         publishing = asyncio.ensure_future(stage.publisher.run())
         try:
+            await asyncio.sleep(WARM / 2)  # broadcaster loses who comes while the first one subscribes
+            tasks += [asyncio.ensure_future(client.run()) for client in stage.clients[len(ports) :]]
             await asyncio.sleep(WARM)
-            assert all(client.watch.last for client in stage.clients), "the clients hear nothing"
+            deaf = sum(not client.watch.last for client in stage.clients)
+            assert not deaf, f"{deaf} clients of {system.name} hear nothing"
             await FAULTS[letter](stage)
             heal = await measure_heal(stage)
             await asyncio.sleep(CALM)
