@@ -53,15 +53,6 @@ class Incomplete(Exception):
     """The connection ended before the response was whole."""
 
 
-class Closed(Exception):
-    """The websocket is closed."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
-
-
 @dataclass
 class Reply:
     """One whole response: raw header fields with lower-case names, the body as sent."""
@@ -105,13 +96,20 @@ class Server:
 
     setup: str
     scheme_and_host: str
+    client: httpx2.Client
     patience: float = TIMEOUT  # seconds for one step; less where a failure is expected
 
     def request(
         self, method: str, path: str, headers: Headers | None = None, content: bytes | Iterator[bytes] = b""
     ) -> Reply:
         """Make a request and return the whole response; raise Incomplete if it breaks off."""
-        raise NotImplementedError
+        fields: Any = headers or []
+        try:
+            with self.client.stream(method, path, headers=fields, content=content or None) as response:
+                body = b"".join(response.iter_raw())
+        except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
+            raise Incomplete from error
+        return Reply(response.status_code, _fields(response.headers.raw), body)
 
     def wire(self, method: str, path: str, headers: Headers | None = None) -> Wire:
         """Return a connection on which the head of a request was sent, and nothing else."""
@@ -197,7 +195,7 @@ class Socket:
         raise NotImplementedError
 
     def receive(self) -> str | bytes:
-        """Return the next message; raise Closed when there are no more."""
+        """Return the next message; raise WebsocketClosed when there are no more."""
         raise NotImplementedError
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -207,12 +205,12 @@ class Socket:
         """End the connection without a close frame."""
         raise NotImplementedError
 
-    def wait_closed(self) -> Closed:
+    def wait_closed(self) -> WebsocketClosed:
         """Read to the end and say how it ended."""
         while True:
             try:
                 self.receive()
-            except Closed as closed:
+            except WebsocketClosed as closed:
                 return closed
 
     def __enter__(self) -> Self:
@@ -234,24 +232,7 @@ def new_key() -> str:
 # ---- the fake --------------------------------------------------------------------------------
 
 
-class HttpxServer(Server):
-    """A server whose requests httpx2 makes, each of them the same way."""
-
-    client: httpx2.Client
-
-    def request(
-        self, method: str, path: str, headers: Headers | None = None, content: bytes | Iterator[bytes] = b""
-    ) -> Reply:
-        fields: Any = headers or []
-        try:
-            with self.client.stream(method, path, headers=fields, content=content or None) as response:
-                body = b"".join(response.iter_raw())
-        except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
-            raise Incomplete from error
-        return Reply(response.status_code, _fields(response.headers.raw), body)
-
-
-class FakeServer(HttpxServer):
+class FakeServer(Server):
     """The server inside this process, met through `TestClient`."""
 
     client: TestClient
@@ -342,12 +323,10 @@ class FakeSocket(Socket):
         self.fields = _fields(websocket.response.headers.raw)
 
     def send(self, data: str | bytes) -> None:
-        with _own_closed():
-            self._websocket.send(data)
+        self._websocket.send(data)
 
     def receive(self) -> str | bytes:
-        with _own_closed():
-            return self._websocket.receive()
+        return self._websocket.receive()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self._websocket.close(code, reason)
@@ -356,14 +335,6 @@ class FakeSocket(Socket):
     def drop(self) -> None:
         self._websocket.disconnect()
         self._websocket.__exit__(None, None, None)
-
-
-@contextlib.contextmanager
-def _own_closed() -> Iterator[None]:
-    try:
-        yield
-    except WebsocketClosed as closed:
-        raise Closed(closed.code, closed.reason) from None
 
 
 # ---- real servers ----------------------------------------------------------------------------
@@ -406,7 +377,7 @@ def command(setup: str, spot: Spot, target: str) -> list[str]:
     raise ValueError(setup)
 
 
-class RealServer(HttpxServer):
+class RealServer(Server):
     """A server in a process of its own."""
 
     def __init__(self, setup: str, spot: Spot, target: str = APP, cwd: str = ROOT) -> None:
@@ -581,7 +552,7 @@ def _translated() -> Iterator[None]:
         yield
     except websockets.exceptions.ConnectionClosed as error:
         code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
-        raise Closed(code, reason) from None
+        raise WebsocketClosed(code, reason) from None
 
 
 # ---- starting and stopping -------------------------------------------------------------------
