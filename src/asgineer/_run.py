@@ -15,7 +15,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import _log
+from . import _force, _log
 from ._extras import install_command
 from ._load import BadArgument, Missing, check_app, import_string, refuse_while_importing
 from ._servers import OURS, SERVERS, STARTERS, TAKE_SOCKETS, Job, for_granian
@@ -212,7 +212,14 @@ def _serve(job: Job, reload: bool, reload_dirs: str | Sequence[str] | None) -> i
             return _serve_and_reload(job, reload_dirs)
         if job.workers > 1 and job.server != "granian":
             return _supervise(job)
-        return STARTERS[job.server](job, lambda: _announce(job))
+        return _start(job, lambda: _announce(job))
+
+
+def _start(job: Job, ready: Ready) -> int:
+    """Run the server here, and no longer after a signal than `shutdown_timeout` allows."""
+    # Those that take our sockets run in this process; granian ends its workers by itself, daphne at once.
+    with _force.end_in_time(job.shutdown_timeout if job.server in TAKE_SOCKETS else None):
+        return STARTERS[job.server](job, ready)
 
 
 def _announce(job: Job) -> None:
@@ -223,7 +230,7 @@ def _announce(job: Job) -> None:
 def _start_in_child(job: Job, ready: Ready) -> int:
     """Run the server in a process of ours."""
     _log.install_handler()
-    return STARTERS[job.server](job, ready)
+    return _start(job, ready)
 
 
 def _start_and_announce(job: Job, ready: Ready) -> int:

@@ -16,7 +16,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _clock
+from . import _clock, _force
 from ._interrupt import Interrupt
 from .errors import ServerClosing
 
@@ -125,6 +125,7 @@ def _chain(number: signal.Signals, give_notice: Callable[[], object]) -> Callabl
         return lambda: None
 
     def chained(signum: int, frame: Any) -> None:
+        _force.begin()
         give_notice()
         previous(signum, frame)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
-LAST_SECONDS = 0.5  # for a task to end, once it is cancelled at the very end; see `_shutdown.LAST_SECONDS`
+LAST_SECONDS = 0.5  # for a task to end, once it is cancelled at the very end; see `_force`
 
 
 class Background:
