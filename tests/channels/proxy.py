@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
     Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -25,6 +26,7 @@ class Proxy:
 
     Args:
         targets: ports of servers; of several, connections go to them in turn.
+        tls: what clients are to speak with it, where it is given.
 
     Attributes:
         port: where it listens.
@@ -32,8 +34,9 @@ class Proxy:
         accepted: how many connections it took.
     """
 
-    def __init__(self, *targets: int) -> None:
+    def __init__(self, *targets: int, tls: ssl.SSLContext | None = None) -> None:
         self.targets = targets
+        self._tls = tls
         self.port = 0
         self.accepted = 0
         self._stalls = False
@@ -43,7 +46,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Proxy:
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self._server = await asyncio.start_server(self._serve, HOST, 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

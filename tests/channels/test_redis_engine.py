@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509  # comes with daphne
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from asgineer.channels import _redis_scripts
 from asgineer.channels._redis import RedisEngine
@@ -15,10 +22,12 @@ from asgineer.errors import ChannelError
 from asgineer.testing._process import free_port
 
 from .heard import Heard
+from .proxy import Proxy
 from .redis_server import PRESENT, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from pathlib import Path
 
     from asgineer.channels._engine import History
 
@@ -479,6 +488,46 @@ def test_a_url_may_say_valkey_and_options(server: RedisServer) -> None:
         async with opened(url + options) as room:
             assert "name=me" in server.call("CLIENT", "LIST")
             assert (await room.publish(b"x"))[1] == 1
+
+    asyncio.run(main())
+
+
+def make_certificate(folder: Path) -> Path:
+    """Write a certificate of 127.0.0.1 that signs itself, with its key; return the file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(addresses, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
+def test_tls(server: RedisServer, tmp_path: Path, scheme: str) -> None:
+    path = make_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+
+    async def main() -> None:
+        async with Proxy(server.port, tls=context) as proxy:
+            url = f"{scheme}://127.0.0.1:{proxy.port}"
+            async with opened(f"{url}?ssl_ca_certs={path}") as room:
+                await room.engine.listen(["room"])
+                await room.publish(b"x")
+                await room.heard.until(lambda: room.heard.messages)
+            with pytest.raises(ChannelError, match="certificate verify failed"):
+                await RedisEngine(url).open(Heard())
 
     asyncio.run(main())
 
