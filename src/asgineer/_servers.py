@@ -137,6 +137,7 @@ def _end_by_return(server: uvicorn.Server) -> Generator[None]:
 
 def _serve_hypercorn(job: Job, ready: Ready) -> int:
     import asyncio
+    from importlib.util import find_spec
 
     from hypercorn.config import Config
     from hypercorn.utils import LifespanFailureError
@@ -145,6 +146,7 @@ def _serve_hypercorn(job: Job, ready: Ready) -> int:
     options = {
         "errorlog": logging.getLogger("hypercorn.error"),
         "graceful_timeout": job.shutdown_timeout,
+        "worker_class": "uvloop" if find_spec("uvloop") else "asyncio",  # a sixth of the time of a request
         **job.options,
     }
     for name in options:
