@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AT_ONCE = 50  # a thousand goodbyes take a third of a second, in which new connections would queue up
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -49,12 +50,18 @@ class Notice:
         self._waiting.discard(tell)
 
     def begin(self) -> None:
-        """Tell everybody, once."""
+        """Tell everybody, once; not all in one turn of the loop, in which nothing would be accepted."""
         if not self.begun:
             self.begun = True
             self._since = _clock.clock.time()
-            for tell in list(self._waiting):
+            self._tell_some(list(self._waiting))
+
+    def _tell_some(self, waiting: list[Callable[[], object]]) -> None:
+        for tell in waiting[:AT_ONCE]:
+            if tell in self._waiting:
                 tell()
+        if len(waiting) > AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._tell_some, waiting[AT_ONCE:])
 
     def left(self) -> float | None:
         """Return the seconds of `shutdown_timeout` that are left of the time since then; None is no limit."""

@@ -16,7 +16,7 @@ from asgineer._spawn import finish_background
 from .turns import advance, settle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from asgineer.testing._fakeclock import FakeClock
 
@@ -140,3 +140,26 @@ async def test_generators_are_looked_into() -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def test_many_are_told_in_several_turns() -> None:
+    """So that the server accepts what comes meanwhile; who has ended in the meantime is told nothing."""
+    notice = _shutdown.Notice()
+    told: list[int] = []
+
+    def tell(number: int) -> Callable[[], object]:
+        return lambda: told.append(number)
+
+    tells = [tell(number) for number in range(2 * _shutdown.AT_ONCE + 1)]
+    for one in tells:
+        notice.add(one)
+    counts = [0]
+    notice.begin()
+    counts.append(len(told))
+    left = [one for number, one in enumerate(tells) if number not in told]
+    notice.discard(left[0])
+    for _ in range(3):
+        await asyncio.sleep(0)
+        counts.append(len(told))
+    assert counts == [0, 50, 99 if counts[2] == 99 else 100, 100, 100]
+    assert len(set(told)) == 100
