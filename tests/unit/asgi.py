@@ -34,6 +34,12 @@ def encode_pairs(pairs: Pairs) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in items]
 
 
+def check(message: Message) -> None:
+    """Hold a message to what ASGI says, beyond HTTP: a status is an int itself, names are in lower case."""
+    assert type(message.get("status", 200)) is int, message
+    assert all(name == name.lower() for name, _ in message.get("headers") or ()), message
+
+
 class Kept(Connection):
     """What both kinds have. `lost`: `send` raises OSError once the client left, as ASGI 2.4 asks."""
 
@@ -59,6 +65,7 @@ class Kept(Connection):
     async def send(self, message: Any) -> None:
         if self._lost and self.left:
             raise OSError("the client is gone")
+        check(message)
         await super().send(message)
         self.sent.append(message)
         self._moved.notify()
@@ -131,11 +138,10 @@ class Http(Kept, HttpExchange):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.sent[0]["headers"]}
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.sent[0]["headers"]]
+        """The headers of the response; none of them may be there twice."""
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.sent[0]["headers"]]
+        assert len(dict(pairs)) == len(pairs), f"a header is there twice: {pairs}"
+        return dict(pairs)
 
     @property
     def chunks(self) -> list[bytes]:

@@ -8,7 +8,7 @@ import pytest
 
 from asgineer.testing import AsyncTestClient
 
-from .asgi import converse_ws, encode_pairs
+from .asgi import check, converse_ws, encode_pairs
 from .turns import run
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from .asgi import App, Pairs, Websocket
+    from .asgi import App, Message, Pairs, Websocket
 
 OWN = (AssertionError, pytest.fail.Exception)  # a handler's that fails is the test's
 
@@ -38,9 +38,13 @@ async def fetch(
     """
 
     async def placed(given: dict[str, Any], receive: Any, send: Any) -> None:
-        await app({**given, **scope}, receive, send)
+        async def checked(message: Message) -> None:
+            check(message)
+            await send(message)
 
-    client = AsyncTestClient(placed if scope else app, raise_errors=OWN, base_url="http://127.0.0.1:8000")
+        await app({**given, **scope}, receive, checked)
+
+    client = AsyncTestClient(placed, raise_errors=OWN, base_url="http://127.0.0.1:8000")
     client.headers.clear()
     content: Any = body if isinstance(body, bytes) else _piece_by_piece(body)
     return await client.request(method, target, headers=encode_pairs(headers), content=content)
