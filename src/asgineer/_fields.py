@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections.abc
 import types
 import typing
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 from urllib.parse import unquote
 
@@ -47,6 +47,13 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
     if "%" not in text:
         return [(name, value) for name, _, value in split]
     return [(unquote(name), unquote(value)) for name, _, value in split]
+
+
+@cache  # an import statement in a function costs as much as the conversion of a field, each time
+def _msgspec() -> Any:
+    import msgspec
+
+    return msgspec
 
 
 @lru_cache(maxsize=256)  # by types, which are the program's own
@@ -109,8 +116,7 @@ def check_fields(values: Mapping[str, Sequence[Any]], type: Any) -> tuple[Any, d
     Returns:
         The value and {}; or None and what is wrong, with "" for what concerns the whole.
     """
-    import msgspec
-
+    msgspec = _msgspec()
     given: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for field in fields_of(type):

@@ -12,6 +12,7 @@ How the client's leaving is noticed is `_connection`'s work.
 from __future__ import annotations
 
 import contextlib
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _json
@@ -32,7 +33,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from typing import NoReturn
 
     from ._forms import Form
@@ -81,6 +82,14 @@ def check_chunk(data: Any, kind: str = "Can only send bytes/str") -> bytes:
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)
     raise TypeError(f"{kind}, not {type(data).__name__}")
+
+
+@cache  # an import statement inside a function costs a microsecond or two each time
+def _load_read_form() -> Callable[..., Awaitable[Form]]:
+    """Load what forms need, with the first one."""
+    from ._forms import read_form
+
+    return read_form
 
 
 async def _pieces_of(body: bytes) -> AsyncGenerator[bytes]:
@@ -274,11 +283,9 @@ class HttpRequest(ConnectedRequest):
             UsageError, RequestTimeout, DisconnectedError: as `get_body`.
         """
         if self._form is None:
-            from ._forms import read_form
-
             body = self._iter_limited(limit)
             self._held = True
-            self._form = await read_form(self.headers, body, self._settings.limits, self._refuse_body)
+            self._form = await _load_read_form()(self.headers, body, self._settings.limits, self._refuse_body)
         if type is None:
             return self._form
         value, errors = self._form.check(type)
