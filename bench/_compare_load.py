@@ -70,7 +70,7 @@ def run_wrk(row: Row, port: int, seconds: int, core: int, folder: Path) -> Load:
         script.unlink()
     found = json.loads(done.stdout.splitlines()[-1])
     if found["failed"] or not found["count"]:
-        raise RuntimeError(f"{found['failed']} of {found['count']} requests failed")
+        raise RuntimeError(f"{found['count']} requests were answered, {found['failed']} failed")
     return Load(found["count"], found["seconds"], found["p99"])
 
 

@@ -112,6 +112,7 @@ def start_all(stack: ExitStack, columns: list[Column], found: Found) -> dict[tup
 def measure_row(row: Row, servers: dict[str, Server], plan: Plan, found: Found) -> None:
     """Look at the answer of each, then measure them in rounds that take turns."""
     ready: dict[str, Callable[[], Load]] = {}
+    failures: dict[str, Exception] = {}
     for column, server in servers.items():
         try:
             ready[column] = _prepare(row, server, plan)
@@ -125,8 +126,7 @@ def measure_row(row: Row, servers: dict[str, Server], plan: Plan, found: Found) 
                 load = ready[column]()
                 used = servers[column].cpu() - before
             except FAILURES as error:
-                found.give_up(row.key, column, error)
-                del ready[column]
+                failures[column] = error  # another round may go well
                 continue
             figures = {
                 "cpu": used / load.answered * 1e6,
@@ -134,8 +134,14 @@ def measure_row(row: Row, servers: dict[str, Server], plan: Plan, found: Found) 
                 "p99": load.p99,
             }
             found.add(row.key, column, figures)
-        shown = {column: round(found.figures[row.key, column][-1]["cpu"], 1) for column in ready}
+        seen = {
+            column: found.figures[row.key, column] for column in ready if (row.key, column) in found.figures
+        }
+        shown = {column: round(several[-1]["cpu"], 1) for column, several in seen.items()}
         print(f"{row.title}, round {number + 1}: {shown}", file=sys.stderr, flush=True)
+    for column, failure in failures.items():
+        if (row.key, column) not in found.figures:
+            found.give_up(row.key, column, failure)
 
 
 def _prepare(row: Row, server: Server, plan: Plan) -> Callable[[], Load]:
