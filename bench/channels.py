@@ -1,0 +1,479 @@
+"""What channels cost, in one process, through each engine and over the wire, beside peers.
+
+Each system has a process of its own on the first core; engines, publishers of other processes and
+clients have the other. A publisher keeps a timetable, and latency counts from the time in it, so
+one that falls behind shows. The rate doubles until the 99th percentile is over 100 ms, a message is
+lost or comes twice, or the timetable isn't kept; then the best rate is searched between the last two.
+CPU is that of the process with the subscribers, user and system, at the best rate; in one
+process the publisher is in it. Systems take turns; the figures are the middle of the rounds.
+
+Everything runs in an environment of its own that this script makes once (`bench/.venv-channels`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from _live_client import HOST, SSE, Load
+from _report import RESULTS, machine
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # for the servers of the tests
+
+from live import CLIENT_CORES, SERVER_CORES, Server, measure_rate  # noqa: E402
+
+from asgineer.testing._process import ServerProcess, free_port  # noqa: E402
+from tests.channels.nats_server import NatsServer  # noqa: E402
+from tests.channels.redis_server import RedisServer  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    Figures = dict[str, float]
+
+PEERS = HERE / ".venv-channels"
+PYTHON = PEERS / "bin" / "python"
+REQUIREMENTS = [
+    "uvicorn[standard]",
+    "starlette",
+    "sse-starlette",
+    "litestar",
+    "msgspec",
+    "multipart",
+    "redis",
+    "nats-py",
+    "broadcaster[redis]",
+    "python-socketio",
+    "matplotlib",
+]
+SHOWN = ["uvloop", "uvicorn", "litestar", "broadcaster", "python-socketio", "redis", "nats-py"]
+
+#: system and engine, in the order of the rows.
+IN_PROCESS = [("asgineer", ""), ("litestar", ""), ("broadcaster", "")]
+WITH_ENGINE = [("asgineer", "redis"), ("asgineer", "nats"), ("litestar", "redis"), ("broadcaster", "redis")]
+WIRE = [*IN_PROCESS, *WITH_ENGINE]
+WEBSOCKET = [
+    ("asgineer", ""),
+    ("asgineer", "redis"),
+    ("asgineer", "nats"),
+    ("socketio", ""),
+    ("socketio", "redis"),
+]
+
+FAN_OUT = [1, 10, 100, 1000, 10_000]
+HOPS = [1, 100, 1000]
+CHANNELS = 5000
+LATEST = 100.0  # ms of the 99th percentile
+KEPT = 0.98  # of the timetable
+CALM = 50.0  # messages a second, to see what one costs that meets nobody
+WIRE_RATES = [5, 10, 20, 40, 80, 160, 320]
+PUBSUB_LIMITS = ("--client-output-buffer-limit", "pubsub", "0", "0", "0")  # so that peers aren't cut off
+UPGRADE = (
+    b"Host: live\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+ENGINE_IO = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n" + UPGRADE
+PLAIN = b"GET / HTTP/1.1\r\n" + UPGRADE
+JOIN = b"\x81\x82\x00\x00\x00\x0040"  # a masked frame: Socket.IO's CONNECT
+
+
+class Worker:
+    """A process that has one system; `_channels_worker` says what it can be told."""
+
+    def __init__(self, system: str, url: str, cores: list[int]) -> None:
+        command = [str(PYTHON), str(HERE / "_channels_worker.py"), system, url, ",".join(map(str, cores))]
+        env = {**os.environ, "PYTHONPATH": str(HERE.parent / "src")}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
+        self._answer()
+
+    def tell(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Have it do something, and return its answer."""
+        self.begin_to(do, **arguments)
+        return self._answer()
+
+    def begin_to(self, do: str, **arguments: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args!r} ended with status {self._process.wait()}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Engines:
+    """The servers, and how many commands they were given."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._monitor = free_port()
+        self._redis = stack.enter_context(RedisServer(None, *PUBSUB_LIMITS))
+        self._nats = stack.enter_context(NatsServer(f'http: "{HOST}:{self._monitor}"'))
+        for server in (self._redis, self._nats):
+            for thread in os.listdir(f"/proc/{server.pid}/task"):
+                os.sched_setaffinity(int(thread), CLIENT_CORES)
+
+    def url(self, engine: str) -> str:
+        return {"redis": self._redis.url, "nats": self._nats.url, "": ""}[engine]
+
+    def commands(self, engine: str) -> int:
+        """Return how many commands (Redis) or messages (NATS) came in so far."""
+        if engine == "redis":
+            text = self._redis.call("INFO", "stats")
+            return int(text.partition("total_commands_processed:")[2].split()[0])
+        with urllib.request.urlopen(f"http://{HOST}:{self._monitor}/varz", timeout=5) as answer:
+            return int(json.loads(answer.read())["in_msgs"])
+
+
+def prepare() -> None:
+    """Take as many files as are allowed, and make the environment of the peers."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard > 0 else 20_000, hard))
+    os.sched_setaffinity(0, CLIENT_CORES)
+    if not PYTHON.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
+    wanted = PEERS / "installed.txt"
+    if not wanted.exists() or wanted.read_text() != "\n".join(REQUIREMENTS):
+        subprocess.run([str(PYTHON), "-m", "pip", "install", "-q", *REQUIREMENTS], check=True)
+        wanted.write_text("\n".join(REQUIREMENTS))
+
+
+def versions() -> str:
+    code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    command = [str(PYTHON), "-c", code, *SHOWN]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return ", ".join(f"{name} {version}" for name, version in zip(SHOWN, found, strict=True))
+
+
+def search(measure: Callable[[float], Figures], start: float) -> Figures:
+    """Return the figures at the highest rate that holds, as far as twice doubled precision goes."""
+    best: Figures | None = None
+    rate, step = start, 2.0
+    while step > 1.15:
+        found = measure(rate)
+        if holds(found):
+            best, rate = found, rate * step
+        elif best is None:
+            if rate < 0.5:
+                return found  # it can't do anything: the row shows what was lost
+            rate /= 4
+        else:
+            step **= 0.5
+            rate = best["rate"] * step
+    assert best is not None
+    return best
+
+
+def holds(found: Figures) -> bool:
+    return found["p99"] <= LATEST and not found["lost"] and not found["twice"] and found["kept"] >= KEPT
+
+
+def measure_pair(
+    receiver: Worker, sender: Worker, channels: int, each: int, seconds: float
+) -> Callable[[float], Figures]:
+    """Return what measures at a rate of messages, in one process or two."""
+
+    def measure(rate: float) -> Figures:
+        receiver.tell("begin")
+        told = sender.tell("publish", rate=rate, seconds=seconds, channels=channels)
+        found = receiver.tell("end", expected=int(told["published"]) * each)
+        received = max(found["received"], 1)
+        return {
+            "rate": rate,
+            "per second": found["received"] / max(told["seconds"], seconds),
+            "cpu": found["cpu"] / received * 1e6,
+            "kept": told["published"] / told["planned"] * min(seconds / told["seconds"] * 1.02, 1.0),
+            **{key: found[key] for key in ("p50", "p99", "lost", "twice")},
+        }
+
+    return measure
+
+
+def measure_fan_out(url: str, system: str, count: int, seconds: float) -> Figures:
+    """One process: a publisher and `count` subscribers of one channel."""
+    with Worker(system, url, SERVER_CORES) as worker:
+        worker.tell("listen", channels=1, each=count)
+        return search(measure_pair(worker, worker, 1, count, seconds), max(1.0, 2000 / count))
+
+
+def measure_channels(url: str, system: str, seconds: float) -> Figures:
+    """One process, many channels with one subscriber each, published to in turn."""
+    with Worker(system, url, SERVER_CORES) as worker:
+        told = worker.tell("listen", channels=CHANNELS, each=1)
+        found = search(measure_pair(worker, worker, CHANNELS, 1, seconds), 500)
+        return {**found, "join": told["seconds"], "memory": told["memory"] / 1024}
+
+
+def measure_hop(engines: Engines, system: str, engine: str, count: int, seconds: float) -> Figures:
+    """Two processes: one publishes, the other has `count` subscribers."""
+    url = engines.url(engine)
+    with Worker(system, url, SERVER_CORES) as receiver, Worker(system, url, CLIENT_CORES) as sender:
+        receiver.tell("listen", channels=1, each=count)
+        measure = measure_pair(receiver, sender, 1, count, seconds)
+        measure(CALM)
+        before = engines.commands(engine)
+        calm = measure(CALM)
+        commands = (engines.commands(engine) - before) / (CALM * seconds)
+        return {**search(measure, max(1.0, 1000 / count)), "calm": calm["p50"], "commands": commands}
+
+
+def measure_idle(engines: Engines, system: str, engine: str, seconds: float) -> Figures:
+    """One process that listens to a thousand channels in which nothing happens."""
+    with Worker(system, engines.url(engine), SERVER_CORES) as worker:
+        worker.tell("listen", channels=1000, each=1)
+        worker.tell("wait", seconds=1.0)
+        before = engines.commands(engine)
+        told = worker.tell("wait", seconds=seconds)
+        return {
+            "commands": (engines.commands(engine) - before) / seconds,
+            "core": told["cpu"] / seconds * 100,
+        }
+
+
+class WireServer(Server):
+    """One application on uvicorn, on the first core."""
+
+    def __init__(self, stack: ExitStack, app: str, kind: str, url: str) -> None:
+        self.port = free_port()
+        command = [str(PYTHON), "-m", "uvicorn", "--app-dir", str(HERE), "--port", str(self.port)]
+        command += ["--log-level", "error", "--no-access-log", "--ws-ping-interval", "3600"]
+        command += [
+            "--backlog",
+            "4096",
+            "--timeout-graceful-shutdown",
+            "2",
+            "--ws-per-message-deflate",
+            "false",
+        ]
+        command += ["--no-proxy-headers", "--interface", "asgi3", "_channels_apps:app"]
+        env = {"CHANNELS_APP": app, "CHANNELS_URL": url, "CHANNELS_KIND": kind, "LIVE_APP": "raw"}
+        env["PYTHONPATH"] = f"{HERE.parent / 'src'}"
+        process = ServerProcess.command(command, (HOST, self.port), env=env)
+        stack.callback(process.stop)
+        process.wait_until_ready()
+        self._path = Path("/proc", str(process.pid))
+        self._pid = process.pid
+        os.sched_setaffinity(self._pid, SERVER_CORES or sorted(os.sched_getaffinity(0)))
+
+
+class JoinedLoad(Load):
+    """Connections that say more once they are websockets."""
+
+    def join(self) -> None:
+        for client in self._clients.values():
+            client.socket.send(JOIN)
+
+
+def measure_wire(
+    engines: Engines, system: str, engine: str, kind: str, clients: int, seconds: float
+) -> Figures:
+    """Clients over the wire, and the publisher in the process of the server."""
+    hello = SSE if kind == "sse" else ENGINE_IO if system == "socketio" else PLAIN
+    with ExitStack() as stack:
+        server = WireServer(stack, system, kind, engines.url(engine))
+        load = JoinedLoad(server.port, clients, hello)
+        stack.callback(load.close)
+        if system == "socketio":
+            load.join()
+        end = time.monotonic() + 1.0
+        load.run(lambda: time.monotonic() > end)
+        measure_rate(server, load, 5, 0.5)
+        best: Figures = {}
+        for rate in WIRE_RATES:
+            told = measure_rate(server, load, rate, seconds)
+            found = {**told, "rate": rate, "kept": told["kept"] / 100}
+            if best and not holds(found):
+                break
+            best = found
+        return best
+
+
+def rows_of(
+    engines: Engines, part: str, seconds: float, clients: int, sizes: int
+) -> Iterator[tuple[str, str, str, Callable[[], Figures]]]:
+    """Yield the rows of a part of the benchmark: what, system, engine, and what measures it."""
+    if part == "fan-out":
+        for count in FAN_OUT[:sizes]:
+            for system, engine in IN_PROCESS:
+                yield (
+                    f"{count} subscribers",
+                    system,
+                    engine,
+                    _bind(measure_fan_out, "", system, count, seconds),
+                )
+    elif part == "channels":
+        for system, engine in [*IN_PROCESS, *WITH_ENGINE]:
+            url = engines.url(engine)
+            yield f"{CHANNELS} channels", system, engine, _bind(measure_channels, url, system, seconds)
+    elif part == "hop":
+        for count in HOPS[:sizes]:
+            for system, engine in WITH_ENGINE:
+                yield (
+                    f"{count} subscribers",
+                    system,
+                    engine,
+                    _bind(measure_hop, engines, system, engine, count, seconds),
+                )
+    elif part == "wire":
+        for kind, systems in (("sse", WIRE), ("websocket", WEBSOCKET)):
+            for system, engine in systems:
+                yield (
+                    f"{clients} × {kind}",
+                    system,
+                    engine,
+                    _bind(measure_wire, engines, system, engine, kind, clients, seconds),
+                )
+    else:
+        for system, engine in WITH_ENGINE:
+            yield "1000 channels", system, engine, _bind(measure_idle, engines, system, engine, seconds * 10)
+
+
+def _bind(function: Callable[..., Figures], *arguments: Any) -> Callable[[], Figures]:
+    return lambda: function(*arguments)
+
+
+PARTS = {
+    "fan-out": "One process, one channel: a publisher and its subscribers",
+    "channels": f"One process, {CHANNELS} channels with a subscriber each",
+    "hop": "Two processes, one channel: through an engine",
+    "wire": "Over the wire, one channel: uvicorn, the publisher in the same process",
+    "idle": "One process that listens to 1000 channels, and nothing happens",
+}
+COLUMNS = {
+    "per second": ("deliveries/s", "{:.0f}"),
+    "rate": ("messages/s", "{:.0f}"),
+    "cpu": ("µs CPU each", "{:.1f}"),
+    "p50": ("p50 ms", "{:.1f}"),
+    "p99": ("p99 ms", "{:.1f}"),
+    "calm": ("one: p50 ms", "{:.2f}"),
+    "commands": ("commands", "{:.2f}"),
+    "core": ("core %", "{:.1f}"),
+    "join": ("join s", "{:.2f}"),
+    "memory": ("KiB each", "{:.1f}"),
+    "lost": ("lost", "{:.0f}"),
+}
+NOTES = {
+    "hop": "one: a message alone, 50 a second; commands: that the engine gets for each of those",
+    "idle": "commands: a second",
+    "channels": "join: until all have subscribed; KiB: memory for each channel and its subscriber",
+}
+
+
+def measure(
+    engines: Engines, parts: list[str], seconds: float, clients: int, rounds: int, sizes: int
+) -> list[dict[str, Any]]:
+    """Run all, in rounds that take turns; return a row of middles each."""
+    found: dict[tuple[str, str, str, str], list[Figures]] = {}
+    for number in range(rounds):
+        for part in parts:
+            for what, system, engine, run in rows_of(engines, part, seconds, clients, sizes):
+                try:
+                    figures = run()
+                except (RuntimeError, AssertionError) as error:  # a peer that can't: the row says so
+                    print(f"{part} {what} {system} {engine}: {error}", file=sys.stderr, flush=True)
+                    continue
+                found.setdefault((part, what, system, engine), []).append(figures)
+                shown = {key: round(value, 2) for key, value in figures.items()}
+                print(
+                    f"round {number + 1}: {part} {what} {system} {engine} {shown}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    rows = []
+    for (part, what, system, engine), runs in found.items():
+        middle = {key: median(one[key] for one in runs) for key in runs[0]}
+        name = f"{system} {engine}".strip()
+        rows.append({"part": part, "what": what, "system": name, "engine": engine, **middle})
+    return rows
+
+
+def table(rows: list[dict[str, Any]], part: str) -> str:
+    """Return the rows of a part as text."""
+    here = [row for row in rows if row["part"] == part]
+    columns = [key for key in COLUMNS if any(key in row for row in here)]
+    lines = [f"{'':20} {'':18}" + "".join(f"{COLUMNS[key][0]:>14}" for key in columns)]
+    for row in here:
+        cells = [COLUMNS[key][1].format(row[key]) if key in row else "" for key in columns]
+        lines.append(f"{row['what']:20} {row['system']:18}" + "".join(f"{cell:>14}" for cell in cells))
+    note = NOTES.get(part)
+    return "\n".join([*lines, *([note] if note else [])])
+
+
+def record(rows: list[dict[str, Any]], parts: list[str], arguments: str) -> None:
+    """Keep the figures in `results/channels.md`, with a plot."""
+    RESULTS.mkdir(exist_ok=True)
+    command = [str(PYTHON), str(HERE / "_channels_plot.py"), str(RESULTS / "channels.svg")]
+    subprocess.run(command, check=True, input=json.dumps(rows), text=True)
+    sections = "\n".join(f"## {PARTS[part]}\n\n```\n{table(rows, part)}\n```\n" for part in parts)
+    (RESULTS / "channels.md").write_text(
+        f"# channels\n\n{(__doc__ or '').strip()}\n\n![Deliveries per second](channels.svg)\n\n{sections}\n"
+        f"- Machine: {machine()}; {versions()}\n- Date: {datetime.now(UTC).date()}\n"
+        f"- To repeat: `python bench/channels.py {arguments} --record`\n",
+        encoding="utf-8",
+    )
+
+
+@contextmanager
+def running_engines() -> Generator[Engines]:
+    with ExitStack() as stack:
+        yield Engines(stack)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--seconds", type=float, default=2.0, help="at each rate")
+    parser.add_argument("--clients", type=int, default=1000, help="over the wire")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", type=int, default=len(FAN_OUT), help="how many sizes of each, from 1 on")
+    parser.add_argument("--quick", action="store_true", help="half a second, 100 clients, one round")
+    parser.add_argument("--record", action="store_true", help="keep the figures in bench/results/")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.quick:
+        arguments.seconds, arguments.clients, arguments.rounds, arguments.sizes = 0.5, 100, 1, 3
+    prepare()
+    sizes = (arguments.seconds, arguments.clients, arguments.rounds, arguments.sizes)
+    with running_engines() as engines:
+        rows = measure(engines, arguments.parts, *sizes)
+    for part in arguments.parts:
+        print(f"{PARTS[part]}\n{table(rows, part)}\n")
+    if arguments.record:
+        how = "--seconds {:g} --clients {} --rounds {} --sizes {}".format(*sizes)
+        record(rows, arguments.parts, how)
+
+
+if __name__ == "__main__":
+    main()
