@@ -307,6 +307,17 @@ async def test_what_a_handler_raises_is_raised_in_the_async_one(path: str) -> No
             await client.get(f"/{path}")
 
 
+@pytest.mark.parametrize("kinds", [KeyError, LookupError, (OSError, KeyError)])
+def test_errors_of_some_kinds_are_raised(kinds: Any) -> None:
+    async def app(request: HttpRequest) -> Any:
+        raise {"/key": KeyError, "/value": ValueError}[request.path]("x")
+
+    with TestClient(app, raise_errors=kinds) as client:
+        assert client.get("/value").status_code == 500
+        with pytest.raises(KeyError):
+            client.get("/key")
+
+
 def test_without_raise_errors_a_client_sees_what_it_sees() -> None:
     with TestClient(failing, raise_errors=False) as client:
         assert (client.get("/early").status_code, client.get("/early").text) == (500, "Internal server error")
