@@ -261,6 +261,22 @@ class Exchange:
         connection.transport.write(b"".join(parts))
         self._end()
 
+    def push(self, body: bytes) -> bool:
+        """Send a piece of a chunked body at once; False where it can't go like that, but by a message.
+
+        That is before the head, with a content-length, for a client that is slow, and for one that left.
+        """
+        if self.stage is not STARTED or self.framing is not CHUNKED or self.gone:
+            return False
+        connection = self.connection
+        if connection.write_paused or not body:
+            return False
+        if body is _last_chunk[0]:
+            connection.transport.write(_last_chunk[1])
+        else:
+            _write_chunk(connection.transport, body)
+        return True
+
     def _write_head(self, status: int, headers: Any) -> None:
         """Send the head of a response whose body comes in messages."""
         connection = self.connection

@@ -84,6 +84,7 @@ class Outflow(Guard):
                 send, encode, next_item = request._send, self.encode, items.__anext__
                 pending, ready = getattr(items, "pending", None), getattr(items, "ready", _is_never_ready)
                 is_bounded = request._content_length is not None or status in NO_BODY
+                push = getattr(type(send), "push", None)  # of our own server: no message, no coroutine
                 in_a_row = 0
                 self._flowing = True
                 while True:
@@ -93,7 +94,8 @@ class Outflow(Guard):
                         request._count(len(data))
                     else:
                         self._sent += len(data)
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    if push is None or not push(send, data):
+                        await send({"type": "http.response.body", "body": data, "more_body": True})
                     in_a_row += 1
                     if in_a_row == CHUNKS_IN_A_ROW:
                         in_a_row = 0

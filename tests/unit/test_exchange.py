@@ -174,6 +174,57 @@ def test_chunk_that_many_get_is_made_once() -> None:
     run(main())
 
 
+def test_push_is_a_piece_of_a_chunked_body() -> None:
+    pushed: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        pushed.append(send.push(b"before the head"))
+        await start(send, *([(b"content-length", b"0")] if scope["path"] == "/length" else []))
+        for data in (b"same", b"same", b"other", b""):
+            pushed.append(send.push(data))
+        await body(send)
+        pushed.append(send.push(b"behind the end"))
+
+    async def main() -> None:
+        async with connected(app) as client:
+            whole = await client.ask(GET, b"0\r\n\r\n")
+            assert whole == CHUNKED_HEAD + b"4\r\nsame\r\n" * 2 + b"5\r\nother\r\n0\r\n\r\n"
+            await settled()
+            assert pushed == [False, True, True, True, False, False]
+            await client.ask(GET.replace(b"/ ", b"/length "), b"content-length: 0\r\n\r\n")
+            await settled()
+            assert not any(pushed[6:])
+
+    run(main())
+
+
+def test_push_does_not_wait() -> None:
+    errors: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        while send.push(b"x" * 65_536):
+            pass
+        assert send.connection.write_paused
+        await receive()
+        await receive()
+        assert not send.push(b"x")
+        try:
+            await body(send, b"x")
+        except OSError as error:
+            errors.append(type(error).__name__)
+
+    async def main() -> None:
+        async with connected(app) as client:
+            await client.send(GET)
+            await until(lambda: client.connection.write_paused)
+            await settled()
+            client.close()
+            await until(lambda: errors)
+
+    run(main())
+
+
 def test_body_with_a_length() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await start(send, (b"content-length", b"4"))
