@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import _load, _log, _shutdown
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from collections.abc import Callable, Generator, Mapping
     from types import FrameType
@@ -321,7 +322,8 @@ def _granian_worker(job: Job) -> Any:
     """Return the app, in one of granian's own processes.
 
     granian waits for its requests until it kills the worker, which would leave no time for the app's
-    own end; so we cancel them before, from the first notice on.
+    own end; so we cancel them before, from the first notice on. And it drops what websockets have
+    still to send when it begins to stop; so it hears of that only when they are closed.
     """
     import asyncio
 
@@ -330,17 +332,44 @@ def _granian_worker(job: Job) -> Any:
     _log.install_handler()
     _process.end_with_parent(job.shutdown_timeout)
     timeout = job.shutdown_timeout
-    if timeout is None:
-        return _loaded(job)
     tracked, cancel_running = _tracked(_loaded(job))
+    websockets: set[asyncio.Task[Any]] = set()
 
     async def bounded(scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
         if scope["type"] == "lifespan":
-            loop = asyncio.get_running_loop()
-            _shutdown.notice().add(lambda: loop.call_later(timeout, cancel_running))
+            if timeout is not None:
+                loop = asyncio.get_running_loop()
+                _shutdown.notice().add(lambda: loop.call_later(timeout, cancel_running))
+            _stop_after(websockets, timeout)
+        elif scope["type"] == "websocket" and task is not None:
+            websockets.add(task)
+            task.add_done_callback(websockets.discard)
         await tracked(scope, receive, send)
 
     return bounded
+
+
+def _stop_after(websockets: set[asyncio.Task[Any]], timeout: float | None) -> None:
+    """Let SIGTERM give the notice, and SIGINT stop granian's worker once `websockets` are closed."""
+    import asyncio
+    import os
+    import signal
+
+    loop = asyncio.get_running_loop()
+    stopping: asyncio.Task[None] | None = None
+
+    async def stop() -> None:
+        if websockets:
+            await asyncio.wait(set(websockets), timeout=timeout)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def on_signal() -> None:
+        nonlocal stopping  # which keeps the task alive; it is told several times
+        _shutdown.notice().begin()
+        stopping = stopping or loop.create_task(stop())
+
+    loop.add_signal_handler(signal.SIGTERM, on_signal)
 
 
 @contextlib.contextmanager

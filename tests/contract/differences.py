@@ -20,7 +20,6 @@ NO_KEY_CHECK = "the server opens a websocket without a look at Sec-WebSocket-Key
 NO_WIRE = "there is no wire inside a process"
 NO_PRESSURE = "daphne takes whatever an app sends, however slowly the client reads"
 NO_NOTICE = "daphne stops at once: connections are cut, and nobody is told"
-OWN_GOODBYE = "granian may cut websockets before the last messages are out"
 
 # Not even tried: the failure would spoil the server for the tests that follow, or comes and goes.
 UNSAFE = {
@@ -28,8 +27,6 @@ UNSAFE = {
     ("test_a_client_that_does_not_read_is_left[websocket]", "daphne"),
     ("test_gzip_of_a_stream_that_fails_is_cut_off", "daphne"),
     ("test_row[B73-many]", "daphne"),  # it is busy for many seconds
-    ("test_websocket_is_closed_with_1012_when_the_server_stops", "granian"),
-    ("test_websocket_may_say_goodbye_when_the_server_stops", "granian"),
 }
 
 DIFFERENCES: dict[tuple[str, str], str] = {
@@ -134,7 +131,5 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("test_upload_that_is_cut_off_is_no_error", "daphne"): READS_FIRST,
     ("test_value_returned_after_accept_closes_with_1011", "daphne"): OWN_CODES,
     ("test_websocket_is_closed_with_1012_when_the_server_stops", "daphne"): NO_NOTICE,
-    ("test_websocket_is_closed_with_1012_when_the_server_stops", "granian"): OWN_GOODBYE,
     ("test_websocket_may_say_goodbye_when_the_server_stops", "daphne"): NO_NOTICE,
-    ("test_websocket_may_say_goodbye_when_the_server_stops", "granian"): OWN_GOODBYE,
 }
