@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -188,6 +189,20 @@ async def spawns(request: HttpRequest) -> str:
     return "spawned"
 
 
+released = threading.Event()  # what the threads of the pool wait for
+
+
+async def threads(request: HttpRequest) -> str:
+    note(request, "began", ":began")
+    await asyncio.to_thread(released.wait, 20)
+    return "done"
+
+
+async def release(request: HttpRequest) -> str:
+    released.set()
+    return "released"
+
+
 async def state(request: HttpRequest) -> Any:
     return {"value": request.state["value"]}
 
@@ -235,7 +250,7 @@ async def ws_echo(request: WebsocketRequest) -> None:
 
 async def figures(request: HttpRequest) -> Any:
     tasks = [task for task in asyncio.all_tasks() if not task.done()]
-    return {**asgineer.stats()._asdict(), "all_tasks": len(tasks)}
+    return {**asgineer.stats()._asdict(), "all_tasks": len(tasks), "busy_threads": not released.is_set()}
 
 
 async def http(request: HttpRequest) -> Any:
@@ -269,6 +284,8 @@ HTTP = {
         stuck,
         deaf,
         spawns,
+        threads,
+        release,
         state,
     )
 }

@@ -47,6 +47,7 @@ CROWD = {
     "daphne": 200,
     "hypercorn": 300,
 }  # connections that end at once, where not 1000
+BUSY = 100  # requests that each want a thread, of which the pool has fewer
 FEW = 50  # streams and websockets that a server ends
 
 
@@ -256,6 +257,27 @@ def test_a_blocked_loop_ends_no_healthy_stream(live: LiveServer) -> None:
         assert websocket.receive() == "still here"
 
 
+def test_requests_without_threads_are_served_when_all_threads_are_busy(live: LiveServer) -> None:
+    """F24: every thread of the pool waits, and more wait for one."""
+    key = new_key()
+    connections = [live.dial() for _ in range(BUSY)]
+    for connection in connections:
+        connection.sendall(f"GET /threads?key={key} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+    live.notes(key, ":began", BUSY)
+    since = time.monotonic()
+    assert live.get("/state").json() == {"value": "of the lifespan"}
+    with live.wire("GET", "/clock") as stream:
+        assert stream.status() == 200
+        assert stream.read()
+    assert time.monotonic() - since < LATE
+    assert live.figures()["busy_threads"] == 1, "they are still busy"
+    assert live.get("/release").text == "released"
+    for connection in connections:
+        connection.settimeout(10)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        connection.close()
+
+
 def test_a_crowd_that_leaves_at_once(live: LiveServer) -> None:
     count = CROWD.get(live.setup, 1000)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -434,6 +456,73 @@ def test_a_handler_that_is_stuck_holds_up_the_end_no_longer_than_allowed(way: st
             server.wait_for_end()
             assert TIMEOUT - 1 < time.monotonic() - since < TIMEOUT + 1
             assert "lifespan ended" in server.process.lines
+
+
+@pytest.mark.parametrize("way", marked(EVERY_RUN))
+def test_a_handler_that_listens_to_nothing_holds_up_the_end_no_longer_than_allowed(way: str) -> None:
+    with server_to_end(way) as server:
+        server.process.wait_until_ready()
+        key = new_key()
+        with begin(server, f"/deaf?key={key}"):
+            server.notes(key, ":began")
+            since = server.signal()
+            status = server.wait_for_end()
+            assert TIMEOUT - 1 < time.monotonic() - since < TIMEOUT + 1.5  # half a second for this test
+        if way != "granian-run":  # which kills its worker, and ends as ever
+            assert status == 1
+            assert "Ended by force" in server.process.output
+            assert "live_app.py" in server.process.output
+        if way == "uvicorn-run":  # the others wait for the handler before they end the lifespan
+            assert "lifespan ended" in server.process.lines
+
+
+@pytest.mark.parametrize("way", marked(EVERY_RUN))
+def test_every_request_is_answered_while_the_server_ends(way: str) -> None:
+    """Requests that come all the time, while streams and websockets are told: answered, or refused."""
+    with server_to_end(way) as server:
+        server.process.wait_until_ready()
+        streams, sockets = new_key(), new_key()
+        told = [begin(server, f"/silent_events?key={streams}") for _ in range(FEW)]
+        told += [begin(server, f"/ws/receive?key={sockets}", HANDSHAKE) for _ in range(FEW)]
+        server.notes(streams, ":began", FEW)
+        server.notes(sockets, ":began", FEW)
+        signalled = threading.Event()
+        answers: list[str] = []
+
+        def ask() -> None:
+            while not answers or answers[-1] != "refused":
+                answers.append(answer_of(server))
+                if len(answers) == 50:
+                    signalled.set()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert signalled.wait(10)
+        server.signal()
+        read_all(told)
+        server.wait_for_end()
+        asking.join(10)
+        assert len(answers) > 50
+        # "closed" is a connection that the server had not read from: the kernel had taken it.
+        assert set(answers) <= {"answered", "refused", "closed"}
+        assert answers.count("closed") <= 1
+
+
+def answer_of(server: Ending) -> str:
+    """Make one request on a connection of its own; return how it ended."""
+    try:
+        connection = socket.create_connection((server.spot.host, server.spot.port), timeout=10)
+    except OSError:
+        return "refused"
+    with connection:
+        try:
+            connection.sendall(b"GET /state HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        except OSError:
+            return "closed"
+    if not answer:
+        return "closed"
+    return "answered" if answer.endswith(b'{"value":"of the lifespan"}') else answer.decode()
 
 
 @pytest.mark.parametrize("way", marked([*EVERY_RUN, "uvicorn-httptools"]))
