@@ -1,16 +1,22 @@
-"""Plain functions around requests and responses, for handlers to call."""
+"""Plain functions around requests and responses, for handlers to call.
+
+What serves files and compresses is a third of the package, and few programs use all of it: it is
+loaded when it is first asked for, `from asgineer.utils import send_file`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._assets import AssetHandler, make_asset_handler
-from ._compress import compress
 from ._cookies import make_cookie
-from ._files import send_file
-from ._redirect import redirect
 from ._response import encode_body, normalize_response
+
+if TYPE_CHECKING:
+    from ._assets import AssetHandler, make_asset_handler
+    from ._compress import compress
+    from ._files import send_file
+    from ._redirect import redirect
 
 __all__ = [
     "AssetHandler",
@@ -25,6 +31,24 @@ __all__ = [
 ]
 
 sleep = asyncio.sleep
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """Load what is named, and keep it here."""
+        module: Any
+        if name in ("AssetHandler", "make_asset_handler"):
+            from . import _assets as module
+        elif name == "compress":
+            from . import _compress as module
+        elif name == "send_file":
+            from . import _files as module
+        elif name == "redirect":
+            from . import _redirect as module
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(module, name)
+        return value
 
 
 def guess_content_type_from_body(body: Any) -> str:

@@ -38,7 +38,16 @@ def test_import_loads_only_the_standard_library(imports: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["msgspec", "asgineer.testutils", "asgineer.testing", "http.server", "gzip"]
+    "module",
+    [
+        "msgspec",
+        "asgineer.testutils",
+        "asgineer.testing",
+        "http.server",
+        "gzip",
+        "asgineer._files",
+        "asgineer._assets",
+    ],
 )
 def test_import_leaves_what_few_need(module: str) -> None:
     assert module not in json.loads(run_fresh(LOADED.format(imports="import asgineer")))

@@ -24,6 +24,12 @@ def test_names() -> None:
         assert callable(getattr(utils, name))
 
 
+def test_a_name_that_is_not_there() -> None:
+    name = "tea"
+    with pytest.raises(AttributeError, match=r"module 'asgineer.utils' has no attribute 'tea'"):
+        getattr(utils, name)
+
+
 @dataclasses.dataclass
 class Point:
     x: int
