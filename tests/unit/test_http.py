@@ -463,7 +463,9 @@ async def test_a_body_is_idle_only_while_it_is_waited_for(clock: FakeClock) -> N
         await request.sleep_while_connected(100)
         return b"".join([first, *[piece async for piece in pieces]])
 
-    exchange = Http.begin(app_of(work, limits=Limits(body_idle=10)), body=[b"1"], rest=True)
+    exchange = Http.begin(app_of(work, limits=Limits(body_idle=10)), body=[], rest=True)
+    await settle()
+    exchange.feed(b"1")  # after a wait, so that there is a timer
     await advance(clock, 50)
     await advance(clock, 51)
     await advance(clock, 9)
