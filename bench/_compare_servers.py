@@ -173,6 +173,9 @@ class Server:
         """Return the MiB that are resident now."""
         return sum(_resident(pid) for pid in self._pids) / 2**20
 
+    def has_ended(self) -> bool:
+        return self._process.status is not None
+
     def stop(self) -> None:
         self._process.stop()
 

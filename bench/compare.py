@@ -169,7 +169,13 @@ def measure_requests(columns: list[Column], plan: Plan, found: Found) -> None:
                 if reason := why_not(column, row):
                     found.reasons[row.key, column.key] = reason
                 elif key in servers:
-                    chosen[column.key] = servers[key]
+                    try:
+                        if servers[key].has_ended():  # whatever ended it: one row at most is lost by that
+                            servers[key] = Server(column, key[1])
+                            stack.callback(servers[key].stop)
+                        chosen[column.key] = servers[key]
+                    except FAILURES as error:
+                        found.give_up(row.key, column.key, error)
             measure_row(row, chosen, plan, found)
 
 
