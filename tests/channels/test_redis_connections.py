@@ -393,6 +393,7 @@ def test_a_lot_of_data_in_a_black_hole_is_not_sent_later(server: RedisServer) ->
         scene.proxy.resume()
         await drive(clock, server, lambda: scene.heard.turns == ["lost", "back"])
         await scene.see_it_work()
+        await drive(clock, server, lambda: scene.proxy.connections == 2, 0)  # the old ones have ended
         found = await scene.engine.history("room", None, 0, history=500, ttl=300)
         assert found.last < 30
 

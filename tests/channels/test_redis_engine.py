@@ -187,7 +187,7 @@ def test_messages_expire_and_the_log_counts_on(server: RedisServer) -> None:
 
 def test_old_messages_are_taken_off_while_new_ones_come(server: RedisServer) -> None:
     async def scene(room: Room) -> None:
-        room.ttl = 0.05
+        room.ttl, room.history = 0.05, 1_000_000
         for _ in range(20):
             await room.publish(b"old")
         async with asyncio.timeout(10):
@@ -578,11 +578,12 @@ def test_a_cluster_has_all_of_a_channel_in_one_slot() -> None:
 
 
 def names() -> list[str]:
-    return ["}", "{}", "a}b", "%7D", "%", "%25", "}:end", "{asgineer:x}"]
+    return ["}", "{}", "a}b", "%7D", "%", "%25", "}:end", "{asgineer:x}", "x", "x}:once:k", "x}:once:k}"]
 
 
 def test_no_two_channels_have_a_key_in_common() -> None:
-    keys = [key for name in names() for key in _redis_scripts.keys_of(name)]
+    keys = [key.encode() for name in names() for key in _redis_scripts.keys_of(name)]
+    keys += [_redis_scripts.once_key(name, key) for name in names() for key in ("k", "k}", "}")]
     assert len(set(keys)) == len(keys)
 
 
