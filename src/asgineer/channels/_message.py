@@ -16,6 +16,7 @@ from ..errors import BadRequest, InvalidData
 from ._engine import BYTES, JSON, TEXT, Entry
 
 RESET = "reset"  # the name of the event that says so
+RESET_DATA = '{"reset":true}'  # many parsers pass over an event whose data is empty
 
 
 class Content:
@@ -101,7 +102,7 @@ class Message:
 
     def _make_wire(self) -> bytes:
         if self.reset:
-            return encode_event("", RESET, self.id)
+            return encode_event(RESET_DATA, RESET, self.id)
         return b"id: %b\n%b" % (self.id.encode(), self._content.lines)
 
     @property

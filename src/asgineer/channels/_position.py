@@ -25,18 +25,12 @@ SEPARATOR = "~"
 #: Where a subscription starts that begins with a reset: whoever comes back with it is reset again.
 UNKNOWN = "unknown.0"
 
-_EPOCH = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _POSITION = re.compile(r"([A-Za-z0-9_-]{1,64})([0-9a-f]{6})\.(0|[1-9][0-9]{0,18})")
 
 
 def tag_of(channel: str) -> str:
     """Return the characters that stand for the name of a channel in its positions."""
     return f"{crc32(channel.encode()) & 0xFFFFFF:06x}"
-
-
-def is_epoch(text: str) -> bool:
-    """Say whether `text` can be an engine's epoch."""
-    return _EPOCH.fullmatch(text) is not None
 
 
 def prefix_of(epoch: str, tag: str) -> str:
@@ -62,5 +56,10 @@ def split_positions(text: str) -> dict[str, str]:
     """Return the positions of a vector by the tags of their channels; empty for what is none."""
     if len(text) > MAX_VECTOR * (MAX_EPOCH + TAG + 21):
         return {}
-    found = [(_POSITION.fullmatch(part), part) for part in text.split(SEPARATOR)]
-    return {match[2]: part for match, part in found if match is not None}
+    found: dict[str, str] = {}
+    twice = set()
+    for part in text.split(SEPARATOR):
+        match = _POSITION.fullmatch(part)
+        if match is not None and found.setdefault(match[2], part) is not part:
+            twice.add(match[2])  # forged, or two channels whose tags are the same: neither is certain
+    return {tag: part for tag, part in found.items() if tag not in twice}

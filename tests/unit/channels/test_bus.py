@@ -1,0 +1,339 @@
+"""Bus and Channel: what they take, what they say, and one event loop after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import asgineer
+from asgineer import Bus, ChannelError, HttpRequest, Response, UsageError
+from asgineer.channels._node import Status
+from asgineer.testing import TestClient
+from tests.unit.turns import errors, settle
+
+from .puppet import PuppetBus
+
+if TYPE_CHECKING:
+    from asgineer.testing._fakeclock import FakeClock
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ü", "a\n", "x" * 201, None, b"x", "\x7f"])
+def test_bad_names(name: Any) -> None:
+    with pytest.raises(ValueError, match="1 to 200 printable ASCII"):
+        Bus().channel(name)
+
+
+@pytest.mark.parametrize("name", ["a", "room/42", "a.b*c>d:e{f}", "x" * 200, "~!"])
+def test_good_names(name: str) -> None:
+    assert Bus().channel(name).name == name
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"history": 0}, {"history": 100_001}, {"history": 1.5}, {"ttl": 0}, {"ttl": float("inf")}]
+)
+def test_bad_bounds(bounds: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(bounds))} is a number"):
+        Bus().channel("room", **bounds)
+
+
+@pytest.mark.parametrize(
+    "url", ["kafka://x", "redis", "", "http://127.0.0.1", "redis:/x", "://"], ids=lambda url: url or "empty"
+)
+def test_unknown_schemes(url: str) -> None:
+    with pytest.raises(ChannelError, match=r"none of redis://, rediss://, valkey://, nats://"):
+        Bus(url)
+
+
+def test_a_password_is_not_told() -> None:
+    for url in ("kafka://user:secret@host", "user:secret@host"):
+        with pytest.raises(ChannelError) as caught:
+            Bus(url)
+        assert "secret" not in str(caught.value)
+    assert repr(Bus("redis://user:secret@host")) == "Bus(redis, new)"
+
+
+def test_another_type_of_url() -> None:
+    with pytest.raises(TypeError, match="is a str or None, not int"):
+        Bus(6379)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["redis://h", "valkey://h", "nats://h", "rediss://h"])
+def test_a_missing_client_library(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ChannelError, match=r"needs a package that is missing: pip install"):
+        Bus(url)
+
+
+def test_in_one_of_several_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASGINEER_WORKERS", "2")
+    with pytest.raises(ChannelError, match=r"use Bus\(url\)"):
+        Bus()
+    Bus(None, local=True)
+    Bus("redis://127.0.0.1")
+    monkeypatch.setenv("ASGINEER_WORKERS", "1")
+    Bus()
+
+
+def test_subscriptions_that_cannot_be() -> None:
+    bus = Bus()
+    room = bus.channel("room")
+    with pytest.raises(TypeError, match="since is a position"):
+        room.subscribe(since=7)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="slow is one of reset, latest, close"):
+        room.subscribe(slow="drop")
+    with pytest.raises(ValueError, match="1 to 50 different channels"):
+        bus.subscribe()
+    with pytest.raises(ValueError, match="different channels"):
+        bus.subscribe(room, bus.channel("room"))
+    with pytest.raises(ValueError, match="of one bus"):
+        bus.subscribe(room, Bus().channel("other"))
+
+
+@pytest.mark.parametrize("wait", [-1, float("inf"), float("nan")])
+async def test_waits_that_cannot_be(wait: float) -> None:
+    with pytest.raises(ValueError, match="wait is a number of seconds"):
+        await Bus().channel("room").read(wait=wait)
+
+
+async def test_it_can_be_shown() -> None:
+    bus = Bus()
+    assert repr(bus.channel("room", history=3)) == "Channel('room', history=3, ttl=300.0)"
+    assert bus.status == Status(True, "new")
+    await bus.channel("room").read()
+    assert repr(bus) == "Bus(memory, up)"
+    assert (bus.status.channels, bus.status.subscribers) == (1, 0)
+    await bus.close()
+    await bus.close()
+    assert repr(bus) == "Bus(memory, new)"
+
+
+async def test_nothing_is_connected_before_its_use() -> None:
+    bus = PuppetBus()
+    bus.channel("room").subscribe()
+    assert bus.engine.calls == []
+
+
+async def test_all_who_come_first_connect_once() -> None:
+    bus = PuppetBus()
+    async with bus:
+        await asyncio.gather(*[bus.channel(f"room{number}").position() for number in range(5)])
+        assert len(bus.engine.asked("open")) == 1
+
+
+async def test_an_engine_that_cannot_be_reached() -> None:
+    bus = PuppetBus()
+    bus.engine.failing["open"] = ChannelError("start it")
+    with pytest.raises(ChannelError, match="start it"):
+        await bus.channel("room").publish("x")
+    assert (bus.status.ok, bus.status.state, bus.status.why) == (False, "new", "start it")
+    bus.engine.failing.clear()
+    await bus.channel("room").publish("x")  # by the next use it may be there
+    assert bus.status.ok
+    await bus.close()
+
+
+async def test_a_mistake_when_it_is_opened(caplog: pytest.LogCaptureFixture) -> None:
+    bus = PuppetBus()
+    bus.engine.failing["open"] = RuntimeError("oops")
+    with pytest.raises(ChannelError, match="oops"):
+        await bus.connect()
+    await bus.close()
+    assert errors(caplog) == ["RuntimeError in a bus"]
+
+
+async def test_closing_while_it_is_opened() -> None:
+    bus = PuppetBus()
+    opened = asyncio.Event()
+
+    async def hang(listener: Any) -> None:
+        opened.set()
+        await asyncio.Event().wait()
+
+    bus.engine.open = hang  # type: ignore[method-assign]
+    opening = asyncio.create_task(bus.connect())
+    await opened.wait()
+    await bus.close()
+    with pytest.raises(ChannelError, match="closed"):
+        await opening
+
+
+async def test_leaving_the_loop_leaves_the_channel() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        await room.publish("x")
+        async for _ in room.subscribe(since=""):
+            break
+        gc.collect()
+        assert bus.status.subscribers == 0
+
+
+async def test_leaving_twice_counts_once() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        subscription = room.subscribe()
+        await subscription.open()
+        assert await subscription.open() == subscription.position
+        await subscription.aclose()
+        await subscription.aclose()
+        assert bus.status.subscribers == 0
+
+
+async def test_a_subscription_that_cannot_open_leaves() -> None:
+    bus = PuppetBus()
+    bus.engine.failing["history"] = ChannelError("away")
+    several = bus.subscribe(bus.channel("a"), bus.channel("b"))
+    with pytest.raises(ChannelError, match="away"):
+        await several.open()
+    assert bus.status.subscribers == 0
+    await bus.close()
+
+
+async def test_the_next_loop_is_served_and_the_last_one_is_not() -> None:
+    bus = Bus()
+    await bus.channel("room").publish("x")
+
+    def elsewhere() -> BaseException | None:
+        try:
+            asyncio.run(bus.connect())
+        except UsageError as error:
+            return error
+        return None
+
+    assert "another event loop" in str(await asyncio.to_thread(elsewhere))
+    await bus.close()
+
+
+def test_one_loop_after_the_other_without_close() -> None:
+    bus = Bus()
+    room = bus.channel("room")
+
+    async def use(since: str | None) -> str:
+        batch = await room.read(since=since)
+        assert batch.reset is (since is not None)
+        return await room.publish("x")
+
+    place = asyncio.run(use(None))
+    asyncio.run(use(place))
+
+
+def test_a_subscription_of_an_ended_loop_ends() -> None:
+    bus = Bus()
+    room = bus.channel("room")
+    loop = asyncio.new_event_loop()
+    subscription = room.subscribe()
+    loop.run_until_complete(subscription.open())
+    asyncio.run(bus.connect())
+    assert loop.run_until_complete(anext(subscription, None)) is None
+    loop.run_until_complete(bus.close())
+    loop.close()
+
+
+async def test_closing_ends_who_waits_with_others() -> None:
+    async with Bus() as bus:
+        waiting = [asyncio.create_task(bus.channel("room").read(wait=10)) for _ in range(3)]
+        await settle()
+        await bus.close()
+        assert [(await task).messages for task in waiting] == [[], [], []]
+
+
+async def test_a_read_waits_by_the_clock(clock: FakeClock) -> None:
+    async with Bus() as bus:
+        await bus.channel("room").read()
+        reading = asyncio.create_task(bus.channel("room").read(wait=25))
+        await settle()
+        clock.advance(24.9)
+        await settle()
+        assert not reading.done()
+        clock.advance(0.2)
+        assert (await reading).messages == []
+
+
+async def test_a_read_that_falls_off_is_told() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room", history=2)
+        reading = asyncio.create_task(room.read(wait=10))
+        await settle()
+        for number in range(5):
+            await room.publish(number)
+        assert [message.data for message in (await reading).messages]
+
+
+async def test_a_vector_catches_up_in_one_of_its_channels() -> None:
+    async with Bus() as bus:
+        room, news = bus.channel("room", history=2), bus.channel("news")
+        subscription = bus.subscribe(room, news)
+        await subscription.open()
+        for number in range(5):
+            await room.publish(number)
+        await news.publish("n")
+        first, second = await anext(subscription), await anext(subscription)
+        assert {(first.channel, first.reset), (second.channel, second.reset)} == {
+            ("room", True),
+            ("news", False),
+        }
+        assert subscription.pending() == []
+
+
+async def test_pending_stops_at_64_kib() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        for _ in range(10):
+            await room.publish(b"x" * 30_000)
+        subscription = room.subscribe(since="")
+        assert subscription.pending() == []
+        await subscription.open()
+        assert [len(subscription.pending()) for _ in range(5)] == [3, 3, 3, 1, 0]
+        forged = room.subscribe(since="forged")
+        await forged.open()
+        assert forged.pending() == []  # the reset comes first
+
+
+def test_an_engine_that_is_away_is_503(caplog: pytest.LogCaptureFixture) -> None:
+    @asgineer.to_asgi
+    async def main(request: HttpRequest) -> Response:
+        bus = PuppetBus()
+        bus.engine.failing["publish"] = ChannelError("the engine is away")
+        try:
+            return await bus.channel("room").publish("x")
+        finally:
+            await bus.close()
+
+    with TestClient(main) as client:
+        answer = client.get("/path")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "away" not in answer.text
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "ChannelError in request handler: the engine is away (GET /path, request " in record.getMessage()
+
+
+def test_status_is_a_response() -> None:
+    bus = Bus()
+
+    @asgineer.to_asgi
+    async def main(request: HttpRequest) -> Response:
+        async with bus:
+            return (200 if bus.status.ok else 503), {}, bus.status
+
+    with TestClient(main) as client:
+        assert client.get("/").json()["state"] == "up"
+
+
+def test_threads_may_collect_what_was_left() -> None:
+    bus = Bus()
+
+    async def leave() -> None:
+        subscription = bus.channel("room").subscribe()
+        await subscription.open()
+        thread = threading.Thread(target=subscription._leave)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        assert bus.status.subscribers == 0
+        await bus.close()
+
+    asyncio.run(leave())

@@ -1,0 +1,84 @@
+"""The engine of one process: bounds, keys, and positions that never mean two things."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asgineer import Bus
+from asgineer.channels._memory import SWEEP, MemoryEngine
+from tests.unit.turns import advance
+
+if TYPE_CHECKING:
+    from asgineer.testing._fakeclock import FakeClock
+
+
+def memory_of(bus: Bus) -> MemoryEngine:
+    assert bus._node is not None
+    engine = bus._node.engine
+    assert isinstance(engine, MemoryEngine)
+    return engine
+
+
+async def test_messages_live_for_their_time(clock: FakeClock) -> None:
+    async with Bus() as bus:
+        room = bus.channel("room", ttl=10)
+        first = await room.publish("0")
+        await advance(clock, 6)
+        await room.publish("1")
+        await advance(clock, 6)
+        assert [message.data for message in (await room.read(since="")).messages] == ["1"]
+        assert [message.data for message in (await room.read(since=first)).messages] == ["1"]
+
+
+async def test_a_log_is_bounded_in_bytes(clock: FakeClock) -> None:
+    async with Bus(max_log=1000) as bus:
+        room = bus.channel("room")
+        for number in range(5):
+            await room.publish(str(number) * 400)
+        assert [message.size for message in (await room.read(since="")).messages] == [400, 400]
+
+
+async def test_a_key_is_forgotten_with_its_message(clock: FakeClock) -> None:
+    async with Bus() as bus:
+        room = bus.channel("room", history=2)
+        first = await room.publish("0", key="k")
+        for number in range(20):
+            await room.publish(number, key=f"k{number}")
+        assert await room.publish("again", key="k") != first
+        assert len(memory_of(bus)._logs["room"].keys) <= 5
+
+
+async def test_a_log_that_is_empty_and_unheard_is_forgotten(clock: FakeClock) -> None:
+    async with Bus() as bus:
+        room, other = bus.channel("room", ttl=10), bus.channel("other", ttl=10)
+        for number in range(3):
+            await room.publish(number)
+        place = await room.position()
+        await other.publish("x")
+        await advance(clock, SWEEP)
+        assert memory_of(bus)._logs == {}
+        assert clock.waiting == 0
+        await other.publish("y")
+        assert (await room.read(since=place)).reset is False
+        new = await room.publish("new")
+        assert [message.id for message in (await room.read(since=place)).messages] == [new]
+
+
+async def test_a_forgotten_log_never_gives_a_place_twice(clock: FakeClock) -> None:
+    async with Bus() as bus:
+        room, other = bus.channel("room", ttl=10), bus.channel("other", ttl=100)
+        early = await room.publish(0)
+        seen = {early, await room.publish(1)}
+        await other.publish("stays")
+        await advance(clock, SWEEP)
+        assert set(memory_of(bus)._logs) == {"other"}
+        assert await room.publish(0) not in seen
+        assert (await room.read(since=early)).reset
+        assert clock.waiting >= 1
+
+
+async def test_each_process_has_another_epoch() -> None:
+    async with Bus() as one, Bus() as two:
+        place = await one.channel("room").publish("x")
+        await two.channel("room").publish("y")
+        assert (await two.channel("room").read(since=place)).reset
