@@ -18,7 +18,7 @@ def main(path: str) -> None:
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "channels", "font.size": 8})
     pyplot: Any = import_module("matplotlib.pyplot")
-    rows = [row for row in json.load(sys.stdin) if row["part"] in SHOWN]
+    rows = [row for row in json.load(sys.stdin) if row["part"] in SHOWN and row.get("per second")]
     systems = list(dict.fromkeys(row["system"] for row in rows))
     colors = {name: matplotlib.colormaps["tab10"](index) for index, name in enumerate(systems)}
     figure, axes = pyplot.subplots(1, len(SHOWN), figsize=(11, 3.6), layout="constrained")

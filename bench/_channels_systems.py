@@ -7,6 +7,7 @@ without bounds on what waits for a subscriber, where there is a choice, so that 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 
 
 class System(Protocol):
-    """Channels of one kind."""
+    """Channels of one kind.
+
+    Attributes:
+        yields: publishing in memory gives subscribers a turn; where it doesn't, the publisher does.
+    """
+
+    yields: bool
 
     async def start(self) -> None:
         """Connect."""
@@ -33,6 +40,8 @@ class System(Protocol):
 
 class Asgineer:
     """A bus of ours."""
+
+    yields = True
 
     def __init__(self, url: str | None) -> None:
         import asgineer
@@ -66,6 +75,8 @@ class Asgineer:
 class Litestar:
     """The channels of Litestar: pub/sub of Redis behind them, or memory."""
 
+    yields = False
+
     def __init__(self, url: str | None) -> None:
         channels: Any = import_module("litestar.channels")
         if url is None:
@@ -76,6 +87,7 @@ class Litestar:
             client: Any = import_module("redis.asyncio")
             backend = backends.RedisChannelsPubSubBackend(redis=client.Redis.from_url(url))
         self._plugin = channels.ChannelsPlugin(backend=backend, arbitrary_channels_allowed=True)
+        self._joining = asyncio.Lock()
 
     async def start(self) -> None:
         await self._plugin._on_startup()  # what Litestar calls in its lifespan
@@ -84,10 +96,11 @@ class Litestar:
         await self._plugin.wait_published(data, channel)
 
     async def listen(self, channel: str, ready: Callable[[], object], take: Callable[[str], object]) -> None:
-        async with self._plugin.start_subscription([channel]) as subscriber:
-            ready()
-            async for data in subscriber.iter_events():
-                take(data.decode())
+        async with self._joining:  # ten at once on Redis break it silently: nothing comes any more
+            subscriber = await self._plugin.subscribe([channel])
+        ready()
+        async for data in subscriber.iter_events():
+            take(data.decode())
 
     async def stop(self) -> None:
         await self._plugin._on_shutdown()
@@ -95,6 +108,8 @@ class Litestar:
 
 class Broadcaster:
     """The package broadcaster, which Starlette's documentation names."""
+
+    yields = False
 
     def __init__(self, url: str | None) -> None:
         broadcaster: Any = import_module("broadcaster")

@@ -198,13 +198,13 @@ def holds(found: Figures) -> bool:
 
 
 def measure_pair(
-    receiver: Worker, sender: Worker, channels: int, each: int, seconds: float
+    receiver: Worker, sender: Worker, channels: int, each: int, seconds: float, *, calm: bool = False
 ) -> Callable[[float], Figures]:
     """Return what measures at a rate of messages, in one process or two."""
 
     def measure(rate: float) -> Figures:
         receiver.tell("begin")
-        told = sender.tell("publish", rate=rate, seconds=seconds, channels=channels)
+        told = sender.tell("publish", rate=rate, seconds=seconds, channels=channels, calm=calm)
         found = receiver.tell("end", expected=int(told["published"]) * each)
         received = max(found["received"], 1)
         return {
@@ -239,9 +239,10 @@ def measure_hop(engines: Engines, system: str, engine: str, count: int, seconds:
     with Worker(system, url, SERVER_CORES) as receiver, Worker(system, url, CLIENT_CORES) as sender:
         receiver.tell("listen", channels=1, each=count)
         measure = measure_pair(receiver, sender, 1, count, seconds)
-        measure(CALM)
+        measure_calm = measure_pair(receiver, sender, 1, count, seconds, calm=True)
+        measure_calm(CALM)
         before = engines.commands(engine)
-        calm = measure(CALM)
+        calm = measure_calm(CALM)
         commands = (engines.commands(engine) - before) / (CALM * seconds)
         return {**search(measure, max(1.0, 1000 / count)), "calm": calm["p50"], "commands": commands}
 
@@ -400,7 +401,7 @@ def measure(
                     figures = run()
                 except (RuntimeError, AssertionError) as error:  # a peer that can't: the row says so
                     print(f"{part} {what} {system} {engine}: {error}", file=sys.stderr, flush=True)
-                    continue
+                    figures = {}
                 found.setdefault((part, what, system, engine), []).append(figures)
                 shown = {key: round(value, 2) for key, value in figures.items()}
                 print(
@@ -410,7 +411,8 @@ def measure(
                 )
     rows = []
     for (part, what, system, engine), runs in found.items():
-        middle = {key: median(one[key] for one in runs) for key in runs[0]}
+        whole = [one for one in runs if one]
+        middle = {key: median(one[key] for one in whole) for key in whole[0]} if whole else {}
         name = f"{system} {engine}".strip()
         rows.append({"part": part, "what": what, "system": name, "engine": engine, **middle})
     return rows
@@ -424,8 +426,10 @@ def table(rows: list[dict[str, Any]], part: str) -> str:
     for row in here:
         cells = [COLUMNS[key][1].format(row[key]) if key in row else "" for key in columns]
         lines.append(f"{row['what']:20} {row['system']:18}" + "".join(f"{cell:>14}" for cell in cells))
-    note = NOTES.get(part)
-    return "\n".join([*lines, *([note] if note else [])])
+    notes = [NOTES[part]] if part in NOTES else []
+    if any("cpu" not in row and "commands" not in row for row in here):
+        notes.append("without figures: it failed, or could not begin")
+    return "\n".join([*lines, *notes])
 
 
 def record(rows: list[dict[str, Any]], parts: list[str], arguments: str) -> None:
