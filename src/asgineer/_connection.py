@@ -246,9 +246,11 @@ class ConnectedRequest(BaseRequest):
         self._unread.append(message)
         self._unread_size += PIECE_COST + len(message.get("body", b""))
 
-    def _may_hear_more(self) -> bool:
-        """Say whether the listener goes on although there is body that nobody took."""
-        return False
+    if TYPE_CHECKING:  # `_http` says it
+
+        def _may_hear_more(self) -> bool:
+            """Say whether the listener goes on although there is body that nobody took."""
+            raise NotImplementedError
 
     def _go_on_listening(self) -> None:
         """Let the listener go on that waits for body to be taken."""

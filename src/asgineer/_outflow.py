@@ -46,14 +46,16 @@ class Outflow(Guard):
 
     # What a subclass says
 
-    async def start(self, status: int, headers: RawHeaders) -> bytes:
-        """Send the head, or raise what becomes another response; return the first piece."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # these two it must say
 
-    @staticmethod
-    def encode(item: Any) -> bytes:
-        """Return the bytes of an item."""
-        raise NotImplementedError
+        async def start(self, status: int, headers: RawHeaders) -> bytes:
+            """Send the head, or raise what becomes another response; return the first piece."""
+            raise NotImplementedError
+
+        @staticmethod
+        def encode(item: Any) -> bytes:
+            """Return the bytes of an item."""
+            raise NotImplementedError
 
     async def part(self, error: BaseException) -> None:
         """Say something to the client before the connection ends by `error`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgineer import (
+    DisconnectedError,
     EventStream,
     HTTPError,
     HttpRequest,
@@ -20,7 +21,9 @@ from asgineer import (
     to_asgi,
 )
 from asgineer._connection import CHUNKS_IN_A_ROW
+from asgineer._interrupt import Guard
 from asgineer._outflow import MAX_CHUNK
+from asgineer._ticker import ticker
 
 from .asgi import Http, Websocket
 from .turns import advance, errors, settle
@@ -241,6 +244,86 @@ async def test_the_notice_ends_it_with_a_time_to_come_back() -> None:
     assert room.closed == 1
 
 
+class Hall(Room):
+    """A room that is waited for by a future, while there is nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def ready(self) -> asyncio.Future[None] | None:
+        self.asked += 1
+        if self.there:
+            return None
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
+
+
+async def test_a_future_is_waited_for_in_the_place_of_the_iteration() -> None:
+    room = Hall()
+    exchange = await started(app_of(room))
+    await settle()
+    room.publish()  # it wakes for nothing
+    await settle()
+    assert (room.asked, len(exchange.sent)) == (2, 2)
+    room.publish(Message(1), Message(2))
+    await exchange.until(lambda: len(exchange.sent) > 2)
+    await settle()
+    assert exchange.chunks[1:] == [Message(1).wire + Message(2).wire]
+    await left(exchange)
+    assert room.closed == 1
+
+
+async def test_without_a_future_the_iteration_tells() -> None:
+    room = Hall()
+    room.there = [Message(1), Message(2)]
+    exchange = await started(app_of(room), 3)
+    assert exchange.chunks[1:] == [Message(1).wire + Message(2).wire]
+    await left(exchange)
+
+
+@pytest.mark.parametrize("kind", ["events", "pieces"])
+async def test_a_server_that_says_in_send_that_the_client_is_gone(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As ASGI 2.4 asks of it: nothing is an error, and nobody was told before."""
+    closed: list[bool] = []
+
+    async def items() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            exchange.left = True  # the server knows it, and has told nobody
+            yield "second"
+            yield "third"
+        finally:
+            closed.append(True)
+
+    async def handler(request: HttpRequest) -> Any:
+        return EventStream(items()) if kind == "events" else items()
+
+    before = stats().disconnects
+    exchange = Http(to_asgi(handler), lost=True)
+    exchange.start()
+    await exchange.finish()
+    assert closed == [True]
+    assert b"second" not in exchange.body
+    assert stats().disconnects == before + 1
+    assert errors(caplog) == []
+
+
+async def test_an_os_error_of_the_events_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    async def items() -> AsyncIterator[str]:
+        yield "first"
+        raise FileNotFoundError("no such file")
+
+    exchange = Http(app_of(items()))
+    exchange.start()
+    await exchange.finish()
+    assert not exchange.complete
+    (text,) = errors(caplog)
+    assert "FileNotFoundError" in text
+
+
 # Others get a turn
 
 
@@ -334,6 +417,26 @@ async def test_without_a_limit_it_waits(clock: FakeClock) -> None:
     assert room.closed == 1
 
 
+async def test_a_client_that_takes_nothing_of_what_a_handler_sends(clock: FakeClock) -> None:
+    ended: list[str] = []
+
+    async def handler(request: HttpRequest) -> None:
+        await request.accept(200, {})
+        try:
+            while True:
+                await request.send("x")
+        except DisconnectedError as error:
+            ended.append(type(error).__name__)
+            raise
+
+    exchange = Stalled(to_asgi(handler, limits=Limits(send=5)))
+    exchange.start()
+    for _ in range(8):
+        await advance(clock, 1)
+    await exchange.finish()
+    assert ended == ["SlowClient"]
+
+
 async def test_a_client_that_takes_nothing_of_a_plain_stream(clock: FakeClock) -> None:
     closed: list[bool] = []
 
@@ -353,6 +456,32 @@ async def test_a_client_that_takes_nothing_of_a_plain_stream(clock: FakeClock) -
         await advance(clock, 1)
     await exchange.finish()
     assert closed == [True]
+    assert not exchange.complete
+
+
+async def test_the_silence_of_a_plain_stream_does_not_count(clock: FakeClock) -> None:
+    gate = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x"
+        await gate.wait()
+        yield b""  # nothing goes out by it, so the ticker sees no change
+        yield b"y"
+
+    async def handler(request: HttpRequest) -> Any:
+        return pieces()
+
+    exchange = Stalled(to_asgi(handler, limits=Limits(send=5)))
+    exchange.start()
+    for _ in range(20):
+        await advance(clock, 1)
+    gate.set()
+    for _ in range(4):
+        await advance(clock, 1)
+        assert not exchange.task.done()
+    for _ in range(4):
+        await advance(clock, 1)
+    await exchange.finish()
     assert not exchange.complete
 
 
@@ -560,3 +689,36 @@ async def test_the_texts_of_ordinary_items_are_their_own() -> None:
     await socket.until(lambda: len(socket.messages) == 3)
     assert socket.messages[1:] == ["a", '{"b":1}']
     await left(socket)
+
+
+# What it stands on
+
+
+async def test_a_guard_without_a_task_interrupts_nothing() -> None:
+    guards: list[Guard] = []
+
+    def callback() -> None:
+        guards.append(Guard())
+        guards[0].interrupt()
+
+    asyncio.get_running_loop().call_soon(callback)
+    await settle()
+    assert guards[0].error is None
+
+
+async def test_a_send_that_is_an_iterator_and_takes_no_exception() -> None:
+    """As granian's: nothing can be thrown into it, so a cancellation is raised where it is awaited."""
+
+    class Sending:
+        def __init__(self) -> None:
+            self.future = asyncio.get_running_loop().create_future()
+
+        def __await__(self) -> Any:
+            return iter(self.future.__await__().__next__, None)
+
+    sending = asyncio.ensure_future(ticker().within(None, Sending(), lambda: None))
+    await settle()
+    assert not sending.done()
+    sending.cancel()
+    await asyncio.wait([sending])
+    assert sending.cancelled()
