@@ -105,7 +105,8 @@ def test_connections_that_are_cut_are_made_anew(server: RedisServer) -> None:
             scene.proxy.cut()
             await scene.back(times)
         assert scene.heard.turns == ["lost", "back"] * 3
-        assert scene.proxy.connections == 2
+        while scene.proxy.connections > 2:  # noqa: ASYNC110 - it lets go of the old ones soon
+            await asyncio.sleep(0)
 
     play(part, server)
 
@@ -139,9 +140,12 @@ def test_publishing_waits_a_moment_for_a_connection_that_was_just_lost(server: R
     async def part(scene: Scene) -> None:
         scene.proxy.cut()
         await scene.heard.until(lambda: scene.heard.turns)
-        assert (await scene.publish())[1] == 2
+        going = asyncio.ensure_future(scene.publish())
+        await drive(clock, server, going.done, 0.05)
+        assert (await going)[1] == 2
 
-    play(part, server)
+    with fake_clock() as clock:
+        play(part, server)
 
 
 def test_publishing_fails_within_five_seconds_and_then_at_once(server: RedisServer) -> None:
@@ -406,6 +410,7 @@ def test_a_connection_that_ends_while_the_other_is_made_is_told(server: RedisSer
         async def _forward(self, number: int, client: Streams) -> None:
             if number == LIVE:
                 self.cut(COMMANDS)
+                await settle()  # until the engine has noticed
             await super()._forward(number, client)
 
     async def main() -> None:
