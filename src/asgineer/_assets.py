@@ -188,7 +188,8 @@ class AssetHandler:
         if method != "GET" and method != "HEAD":
             return _plain(405, b"Method Not Allowed", {"allow": "GET, HEAD"})
         if path is None:
-            path = request.path.lstrip("/")
+            # What request.path comes to where the app isn't mounted, without two calls.
+            path = (request.path if request.scope.get("root_path") else request.scope["path"]).lstrip("/")
         name = path if type(path) is str else _join(path)
         asset = None if name is None else self._table.get(name) or self._find(name)
         if asset is None:

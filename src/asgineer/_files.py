@@ -1,10 +1,13 @@
 """send_file: a file on a disk as a response, whatever its size.
 
-All that touches the disk runs in threads. A small file is one turn of a thread, and its
-response has all of it; a large one is read a piece ahead of what is being sent, so two
-pieces are in memory. What is sent is one state of the file: it stays open, so one that
-replaces it is for the next request; one that is written into breaks off. What headers mean
-is the work of `_conditional` and `_ranges`, where a path leads that of `_beneath`.
+What may wait for the disk runs in threads. A small file is one turn of a thread, and its
+response has all of it. Of a large one the kernel is asked for the next piece, if it has it in
+memory (Linux, `RWF_NOWAIT`), since that costs a quarter of a turn; where it hasn't, a thread
+reads it, and from then on one piece ahead. So two pieces are in memory.
+
+What is sent is one state of the file: it stays open, so one that replaces it is for the next
+request; one that is written into breaks off. What headers mean is the work of `_conditional`
+and `_ranges`, where a path leads that of `_beneath`.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ CHUNK = (
     256 * 1024
 )  # bytes that a thread reads in one turn, which costs about 50 µs; and the largest small file
 IN_304 = ("cache-control", "etag")
+NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 TRIES = 3  # to read a file that is being written to, before its response has begun
 
 _CONTROL = re.compile(
@@ -60,7 +64,7 @@ async def send_file(
 
         return await utils.send_file(request, name, root="/srv/uploads")
 
-    For files of any size, which are read in threads as fast as the client takes them; memory holds two
+    For files of any size, which are read as fast as the client takes them; memory holds two
     pieces of 256 KiB. One range is a 206, several are the whole, one outside the file a 416;
     If-None-Match, If-Match, both dates and If-Range are kept to, with a strong ETag made of
     device, inode, time of change and size, so it differs from machine to machine. A file that is
@@ -173,10 +177,31 @@ class OpenFile:
             if not self._is_open:
                 return b""
             data = os.pread(self._descriptor, stop - start, start)
-            status = os.fstat(self._descriptor)
-        if (status.st_mtime_ns, status.st_size) != self._state or len(data) != stop - start:
-            raise FileChanged("The file changed while it was sent")
+            self._check(os.fstat(self._descriptor))
         return data
+
+    def read_at_once(self, start: int, buffer: bytearray, size: int) -> bytes | None:
+        """Return `size` bytes from `start` if the kernel has them in memory, else None, without any wait.
+
+        Raises:
+            FileChanged: as `read`.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            view = memoryview(buffer)[:size]
+            if not self._is_open or os.preadv(self._descriptor, [view], start, NOWAIT) != size:
+                return None
+            self._check(os.fstat(self._descriptor))
+            return bytes(view)
+        except OSError:  # not in memory, or a file system that can't tell
+            return None
+        finally:
+            self._lock.release()
+
+    def _check(self, status: os.stat_result) -> None:
+        if (status.st_mtime_ns, status.st_size) != self._state:
+            raise FileChanged("The file changed while it was sent")
 
     def close(self) -> None:
         """Close it; waits for a thread that reads."""
@@ -266,14 +291,15 @@ def _body(file: OpenFile, method: str, start: int, stop: int) -> bytes | FileStr
 
 
 class FileStream:
-    """Part of a file as a response body: an async iterator that reads a piece ahead."""
+    """Part of a file as a response body: an async iterator."""
 
     def __init__(self, file: OpenFile, first: bytes, start: int, stop: int) -> None:
         self._file = file
         self._first: bytes | None = first
         self._position = start + len(first)
         self._stop = stop
-        self._ahead: asyncio.Future[bytes] | None = None
+        self._buffer = bytearray(CHUNK)
+        self._ahead: asyncio.Future[bytes] | None = None  # what a thread reads
 
     def __aiter__(self) -> FileStream:
         return self
@@ -281,10 +307,17 @@ class FileStream:
     async def __anext__(self) -> bytes:
         if self._first is not None:
             data, self._first = self._first, None
-        elif self._ahead is not None:
-            data = await self._ahead
-        else:
-            raise StopAsyncIteration
+            return data
+        if self._ahead is None:
+            size = min(CHUNK, self._stop - self._position)
+            if size == 0:
+                raise StopAsyncIteration
+            at_once = self._file.read_at_once(self._position, self._buffer, size) if NOWAIT else None
+            if at_once is not None:
+                self._position += size
+                return at_once
+            self._ahead = self._read_ahead()
+        data = await self._ahead
         self._ahead = self._read_ahead() if self._position < self._stop else None
         return data
 
@@ -298,4 +331,5 @@ class FileStream:
         if self._ahead is not None and not self._ahead.cancel() and not self._ahead.cancelled():
             self._ahead.exception()  # seen, if there was one
         self._ahead = self._first = None
+        self._position = self._stop
         self._file.close_soon()

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 import asgineer
+from asgineer import _files
 from asgineer._files import CHUNK, FileStream, OpenFile
 from asgineer.testing import TestClient
 from asgineer.utils import compress, send_file
@@ -287,6 +288,14 @@ def test_root_that_is_not_there(folder: Path) -> None:
 # Files that change
 
 
+@pytest.fixture(params=["at once", "by threads"])
+def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the pieces of a large file are read: from the kernel's memory, or by threads."""
+    if request.param == "by threads":
+        monkeypatch.setattr(_files, "NOWAIT", 0)
+    return str(request.param)
+
+
 async def stream_of(folder: Path, name: str = "large.bin") -> FileStream:
     request = asgineer.HttpRequest(
         {"type": "http", "method": "GET", "headers": [], "path": "/"}, _never, _never
@@ -319,6 +328,7 @@ def grow(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [truncate, overwrite, grow])
+@pytest.mark.usefixtures("reading")
 async def test_file_that_is_written_into_breaks_off(folder: Path, change: Any) -> None:
     stream = await stream_of(folder)
     change(folder / "large.bin")
@@ -344,6 +354,7 @@ def remove_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [delete, replace, remove_folder])
+@pytest.mark.usefixtures("reading")
 async def test_file_that_is_replaced_is_sent_as_it_was(folder: Path, change: Any) -> None:
     folder = folder / "sub"
     folder.mkdir()
@@ -353,6 +364,7 @@ async def test_file_that_is_replaced_is_sent_as_it_was(folder: Path, change: Any
     assert await drain(stream) == LARGE
 
 
+@pytest.mark.usefixtures("reading")
 def test_client_sees_that_it_broke_off(client: TestClient, folder: Path) -> None:
     @asgineer.to_asgi
     async def main(request: HttpRequest) -> Any:
@@ -386,8 +398,10 @@ async def test_small_file_that_changes_while_it_is_read_is_read_again(
         await send_file(request, "small.txt", root=folder)
 
 
+@pytest.mark.usefixtures("reading")
 async def test_stream_that_is_closed_while_it_reads(folder: Path) -> None:
     stream = await stream_of(folder)
+    assert await anext(stream)
     assert await anext(stream)
     await stream.aclose()  # with a read ahead
     await stream.aclose()
@@ -395,13 +409,45 @@ async def test_stream_that_is_closed_while_it_reads(folder: Path) -> None:
         await anext(stream)
 
 
-async def test_error_of_a_read_ahead_that_nobody_waits_for(folder: Path) -> None:
+async def test_error_of_a_read_ahead_that_nobody_waits_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_files, "NOWAIT", 0)
     stream = await stream_of(folder)
-    truncate(folder / "large.bin")
+    assert await anext(stream)
     assert await anext(stream)
     assert stream._ahead is not None
     await asyncio.wait([stream._ahead])
+    truncate(folder / "large.bin")
+    assert await anext(stream)  # read before
+    await asyncio.wait([stream._ahead])
     await stream.aclose()
+
+
+async def test_large_file_whichever_way_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await drain(await stream_of(folder)) == LARGE
+    calls: list[int] = []
+    preadv = os.preadv
+
+    def in_memory_at_times(descriptor: int, buffers: Any, start: int, flags: int) -> int:
+        calls.append(flags)
+        if len(calls) == 1:
+            raise BlockingIOError
+        return preadv(descriptor, buffers, start, flags)
+
+    monkeypatch.setattr(os, "preadv", in_memory_at_times)
+    assert await drain(await stream_of(folder)) == LARGE
+    assert calls == [_files.NOWAIT]
+    monkeypatch.setattr(os, "preadv", lambda *args: 5)  # a part of it is in memory
+    assert await drain(await stream_of(folder)) == LARGE
+
+
+async def test_piece_that_a_thread_reads_is_left_to_it(folder: Path) -> None:
+    stream = await stream_of(folder)
+    with stream._file._lock:
+        assert stream._file.read_at_once(0, bytearray(10), 10) is None
+    await stream.aclose()
+    assert stream._file.read_at_once(0, bytearray(10), 10) is None
 
 
 def test_closing_does_not_wait_for_a_slow_disk(folder: Path) -> None:
@@ -433,6 +479,7 @@ async def test_disk_that_fails(folder: Path, name: str, monkeypatch: pytest.Monk
     stream = await stream_of(folder)
     with monkeypatch.context() as patch:
         patch.setattr(os, "pread", fail)
+        patch.setattr(os, "preadv", fail)
         with pytest.raises(OSError, match="Input/output"):
             await send_file(request, name, root=folder)
         with pytest.raises(OSError, match="Input/output"):
