@@ -256,9 +256,13 @@ class Exchange:
         if not self.keep_alive:
             parts.append(CLOSE_FIELD)
         parts.append(b"\r\n")
-        if self.scope["method"] != "HEAD":
+        if self.scope["method"] == "HEAD":
+            body = b""
+        if len(body) > PIECE:
+            connection.transport.writelines((b"".join(parts), body))  # one write too, and no copy of it
+        else:
             parts.append(body)
-        connection.transport.write(b"".join(parts))
+            connection.transport.write(b"".join(parts))
         self._end()
 
     def push(self, body: bytes) -> bool:
