@@ -276,8 +276,10 @@ def _serve_granian(job: Job, ready: Ready) -> int:
     }
     server: Any = Granian(str(job.app), **{**options, **job.options})
     end = server.signal_handler_interrupt
+    stopped: list[Any] = []
 
     def on_signal(*args: Any) -> None:
+        stopped[:] = server.wrks  # which granian empties
         end(*args)
         threading.Thread(target=_ask_again, args=(server.wrks,), daemon=True).start()
 
@@ -287,7 +289,9 @@ def _serve_granian(job: Job, ready: Ready) -> int:
     worker = job._replace(in_child=True)
     with _spawned_by_default() if isinstance(job.app, str) else contextlib.nullcontext():
         server.serve(target_loader=partial(_granian_worker, worker), wrap_loader=False)
-    return 0
+    # A worker that was stopped during its start, or had to be killed, says so; granian itself doesn't.
+    processes = [getattr(worker, "inner", None) for worker in stopped]
+    return _load.START_FAILED if any(getattr(process, "exitcode", 0) for process in processes) else 0
 
 
 def _ask_again(workers: list[Any]) -> None:

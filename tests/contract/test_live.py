@@ -468,8 +468,8 @@ def test_a_handler_that_listens_to_nothing_holds_up_the_end_no_longer_than_allow
             since = server.signal()
             status = server.wait_for_end()
             assert TIMEOUT - 1 < time.monotonic() - since < TIMEOUT + 1.5  # half a second for this test
-        if way != "granian-run":  # which kills its worker, and ends as ever
-            assert status == 1
+        assert status != 0
+        if way != "granian-run":  # which kills its worker
             assert "Ended by force" in server.process.output
             assert "live_app.py" in server.process.output
         if way == "uvicorn-run":  # the others wait for the handler before they end the lifespan
@@ -531,8 +531,7 @@ def test_a_signal_during_the_start_ends_it(way: str) -> None:
         server.wait_for_line("start waits")
         since = server.signal()
         status = server.wait_for_end()
-        if way != "granian-run":  # whose main process has started, and ends well, before its workers have
-            assert status != 0
+        assert status != 0
         assert time.monotonic() - since < TIMEOUT + 2
 
 
