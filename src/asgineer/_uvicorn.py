@@ -310,8 +310,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self.overhead = 0
-        if self.incoming is not None:
-            self.incoming.take(body)
+        self.incoming.take(body)  # type: ignore[union-attr]  # there is no body without a head
 
     def on_message_complete(self) -> None:
         exchange = self.incoming
@@ -453,8 +452,6 @@ class Connection(asyncio.Protocol):
             return self._start(self.waiting.popleft())
         if self.refused is not None:
             return self._answer_refused(self.refused)
-        if self.deaf:
-            return self._close()
         if self.handshake is not None:
             return self._hand_over()
         data = bytes(self.backlog)

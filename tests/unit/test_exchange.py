@@ -752,6 +752,23 @@ def test_send_that_waits_ends_when_the_client_leaves() -> None:
     run(main())
 
 
+def test_send_that_waits_can_be_given_up() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        sending = asyncio.ensure_future(body(send, b"x" * 4_000_000, True))
+        await until(lambda: send.connection.writers)
+        sending.cancel()
+        await body(send, b"end")
+
+    async def main() -> None:
+        async with connected(app) as client:
+            await client.send(GET)
+            whole = await client.until(b"end\r\n0\r\n\r\n")
+            assert whole.count(b"x") == 4_000_000
+
+    run(main())
+
+
 # Logs
 
 

@@ -193,6 +193,18 @@ def test_a_piece_with_many_requests_is_parsed_to_its_end() -> None:
     run(main())
 
 
+def test_a_piece_that_is_all_of_one_body() -> None:
+    async def main() -> None:
+        async with connected(echo) as client:
+            size = 3 * PIECE
+            head = POST + b"content-length: %d\r\n\r\n" % size
+            client.connection.data_received(head + b"x" * (size - 1))
+            await client.send(b"x")
+            assert (await client.until(b"\r\n0\r\n\r\n")).count(b"x") == size
+
+    run(main())
+
+
 def test_body_behind_a_request_that_waits() -> None:
     async def main() -> None:
         gate = Gate()
@@ -785,7 +797,68 @@ def test_client_that_does_not_take_the_last_response_is_left(clock: FakeClock) -
     run(main())
 
 
+def test_no_timer_is_left_when_no_connection_is(clock: FakeClock) -> None:
+    async def main() -> None:
+        async with connected(hello):
+            assert clock.waiting == 1
+        assert clock.waiting == 1
+        clock.advance(LATE)
+        await settled()
+        assert clock.waiting == 0
+        async with connected(hello) as client:
+            assert clock.waiting == 1
+            await client.ask(GET, b"\r\n\r\n/")
+
+    run(main())
+
+
 # Ends
+
+
+def test_what_comes_while_a_refusal_waits_is_dropped() -> None:
+    async def main() -> None:
+        gate = Gate()
+        async with connected(gate) as client:
+            await client.send(GET + b"BAD\r\n")
+            await until(lambda: client.connection.deaf)
+            await client.send(b"x" * 1000)
+            await settled()
+            assert not client.connection.backlog
+            gate.open.set()
+            await client.until(b"\r\n\r\n/")
+            assert (await client.rest()).startswith(BAD)
+
+    run(main())
+
+
+def test_last_response_is_read_late() -> None:
+    """The transport tells that there is room again, and nothing is to go on."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        send.respond(200, [(b"connection", b"close")], b"x" * 4_000_000)
+
+    async def main() -> None:
+        async with connected(app) as client:
+            await client.send(GET)
+            await until(lambda: client.connection.closing)
+            assert (await client.rest()).count(b"x") == 4_000_000
+
+    run(main())
+
+
+def test_reading_is_not_resumed_where_the_connection_ends() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await until(lambda: send.connection.read_paused)
+        send.transport.close()
+        await hello(scope, receive, send)
+
+    async def main() -> None:
+        async with connected(app) as client:
+            size = 2 * PIECE
+            await client.send(POST + b"content-length: %d\r\n\r\n" % size + b"x" * size)
+            await client.rest()
+
+    run(main())
 
 
 @pytest.mark.parametrize("sent", [b"", b"more"])

@@ -133,7 +133,10 @@ async def connected(
         yield client
     finally:
         theirs.close()
-        transport.abort()
+        with contextlib.suppress(
+            AttributeError
+        ):  # of asyncio, where it has flushed and closed
+            transport.abort()
         await settled()
     assert not state.connections
     assert not state.tasks
