@@ -257,16 +257,19 @@ class ConnectedRequest(BaseRequest):
         if self._taken is not None and not self._taken.done():
             self._taken.set_result(None)
 
-    async def _next_message(self) -> Message:
-        """Return the next message of the server, by way of the listener where there is one."""
+    def _next_message(self) -> Coroutine[Any, Any, Message]:
+        """Return the next message of the server, to be awaited, by way of the listener where there is one."""
+        # Most requests have none of these, and one coroutine less.
+        is_direct = self._listener is None and not self._unread and not self._gone
+        return self._receive_directly() if is_direct else self._next_by_listener()
+
+    async def _next_by_listener(self) -> Message:
         if self._unread:
             message = self._unread.pop(0)
             self._go_on_listening()
             return message
         if self._gone:
             return DISCONNECT
-        if self._listener is None:
-            return await self._receive_directly()
         reader: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._reader = reader
         try:

@@ -97,6 +97,13 @@ async def _pieces_of(body: bytes) -> AsyncGenerator[bytes]:
         yield body[start : start + KEPT_PIECE]
 
 
+def _piece_of(message: Message) -> tuple[bytes, bool]:
+    """Return the piece of the body in `message`, and whether there are more."""
+    if message["type"] != "http.request":
+        raise DisconnectedError("The client disconnected before the end of the request body")
+    return message.get("body", b""), message.get("more_body", False)
+
+
 class HttpRequest(ConnectedRequest):
     """An HTTP request, and the way to answer it piece by piece."""
 
@@ -130,12 +137,14 @@ class HttpRequest(ConnectedRequest):
         size, more = 0, True
         try:
             while more:
-                chunk, more = await self._next_chunk(idle)
+                chunk, more = _piece_of(await idle.wait(self._next_message()))
                 size += len(chunk)
                 if limit is not None and size > limit:
                     self._refuse_body()
                 if chunk:
                     yield chunk
+        except RequestTimeout as error:
+            self._refuse(error)
         finally:
             idle.cancel()
 
@@ -144,16 +153,6 @@ class HttpRequest(ConnectedRequest):
             raise UsageError(f"Request body was already {self._body_stage}")
         self._body_stage = CONSUMED
         return IdleLimit(self._settings.limits.body_idle)
-
-    async def _next_chunk(self, idle: IdleLimit) -> tuple[bytes, bool]:
-        """Return the next piece of the body, and whether there are more."""
-        try:
-            message = await idle.wait(self._next_message())
-        except RequestTimeout as error:
-            self._refuse(error)
-        if message["type"] != "http.request":
-            raise DisconnectedError("The client disconnected before the end of the request body")
-        return message.get("body", b""), message.get("more_body", False)
 
     async def get_body(self, limit: int | None | Unset = UNSET) -> bytes:
         """Return the whole request body; it is kept, so a second call returns it again.
@@ -185,18 +184,20 @@ class HttpRequest(ConnectedRequest):
             self._refuse_body()
 
     async def _read_body(self, limit: int | None) -> bytes:
-        # As iter_body does it, without an iterator between, which costs as much as all the rest.
+        # As _read_pieces does it: an iterator between would cost as much as all the rest.
         idle = self._begin_to_read()
         chunks = []
         size, more = 0, True
         try:
             while more:
-                chunk, more = await self._next_chunk(idle)
+                chunk, more = _piece_of(await idle.wait(self._next_message()))
                 size += len(chunk)
                 if limit is not None and size > limit:
                     self._refuse_body()
                 if chunk:
                     chunks.append(chunk)
+        except RequestTimeout as error:
+            self._refuse(error)
         finally:
             idle.cancel()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
