@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +85,10 @@ def make_broadcaster() -> tuple[App, Publish]:
     async def publish(text: str) -> None:
         await broadcast.publish(channel=ROOM, message=text)
 
-    def lifespan(app: Any) -> Any:
-        return broadcast
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        async with broadcast:
+            yield
 
     return applications.Starlette(routes=[routing.Route("/", stream)], lifespan=lifespan), publish
 
@@ -102,7 +105,7 @@ def make_socketio() -> tuple[App, Publish]:
     server.on("connect", connect)
 
     async def publish(text: str) -> None:
-        await server.emit("message", text, room=ROOM)
+        await server.emit("message", json.loads(text), room=ROOM)
 
     return socketio.ASGIApp(server), publish
 
