@@ -24,7 +24,7 @@ PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 <style>
   body { font-family: system-ui, sans-serif; margin: 3em auto; max-width: 34em; padding: 0 1em; color: #223 }
-  progress { width: 100%; height: 1.2em } code { overflow-wrap: anywhere } li { margin-bottom: .6em }
+  progress { width: 100%; height: 1.2em } li { margin-bottom: .6em; overflow-wrap: anywhere }
 </style>
 <h1>Upload</h1>
 <form><input type="file" name="files" multiple required> <button>Send</button></form>

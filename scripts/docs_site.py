@@ -31,6 +31,7 @@ AS_PAGES = {
 }
 LANGUAGES = {".py": "python", ".js": "javascript", ".html": "html", "": "sh"}
 
+PICTURES = {".png", ".svg"}
 DIFFERENCES = ROOT / "tests" / "contract" / "differences.py"
 INTRODUCTION = """\
 # Where servers differ
@@ -58,7 +59,10 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         _add(files, config, f"reference/{name}.md", reference_page(name))
     _add(files, config, "servers.md", differences_page())
     for path in sorted(linked_files(files)):
-        _add(files, config, _place(path), _as_page(path))
+        if path.suffix in PICTURES:
+            files.append(File.generated(config, _place(path), abs_src_path=str(path)))
+        else:
+            _add(files, config, _place(path), _as_page(path))
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -134,7 +138,7 @@ def _place(path: Path) -> str:
         return AS_PAGES[inside]
     if inside.startswith("docs/"):
         return inside.removeprefix("docs/")
-    return f"source/{inside.removesuffix('.md')}.md"
+    return f"source/{inside}" if path.suffix in PICTURES else f"source/{inside.removesuffix('.md')}.md"
 
 
 def _as_page(path: Path) -> str:
@@ -142,6 +146,9 @@ def _as_page(path: Path) -> str:
     if path.suffix == ".md":
         return path.read_text(encoding="utf-8")
     inside = path.relative_to(ROOT)
+    if path.is_dir():
+        names = sorted(child.name for child in path.iterdir() if child.suffix in (".py", ".md"))
+        return f"# `{inside}`\n\n" + "".join(f"- `{name}`\n" for name in names)
     language = LANGUAGES.get(path.suffix, "")
     return f"# `{inside}`\n\n```{language}\n{path.read_text(encoding='utf-8')}\n```\n"
 

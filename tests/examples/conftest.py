@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -106,3 +107,17 @@ def new_page(browser: Browser) -> Iterator[Callable[[str], Page]]:
 
         yield open_page
     assert errors == []
+
+
+@pytest.fixture
+def picture() -> Callable[[Page, str], None]:
+    """Take a picture of a page; PICTURES=1 in the environment keeps it as what `examples/README.md` shows."""
+
+    def take(page: Page, name: str) -> None:
+        shown = page.screenshot()
+        assert shown.startswith(b"\x89PNG")
+        if os.environ.get("PICTURES") == "1":
+            (EXAMPLES / "pictures").mkdir(exist_ok=True)
+            (EXAMPLES / "pictures" / f"{name}.png").write_bytes(shown)
+
+    return take

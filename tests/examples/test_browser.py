@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     RunExample = Callable[[str], Example]
     NewPage = Callable[[str], Page]
+    Picture = Callable[[Page, str], None]
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("browser")]
 
@@ -35,7 +36,9 @@ def expect_messages(page: Page, *texts: str) -> None:
     expect(page.locator("#messages li")).to_have_text(list(texts))
 
 
-def test_chat_pages_see_each_other_and_come_back(run_example: RunExample, new_page: NewPage) -> None:
+def test_chat_pages_see_each_other_and_come_back(
+    run_example: RunExample, new_page: NewPage, picture: Picture
+) -> None:
     example = run_example("chat")
     pages = [new_page(example.url + way) for way in ("/", "/websocket", "/polling")]
     first, second, third = pages
@@ -52,6 +55,7 @@ def test_chat_pages_see_each_other_and_come_back(run_example: RunExample, new_pa
     for page in pages:
         expect(page.locator("#messages li")).to_have_count(3)
         expect(page.locator("#messages li").first).to_have_text("AnnIs it <b>tea</b> time?")
+    picture(first, "chat")
 
     assert example.stop() == 0
     for page in pages:
@@ -67,7 +71,7 @@ def test_chat_pages_see_each_other_and_come_back(run_example: RunExample, new_pa
         expect(page.locator("#messages")).not_to_contain_text("tea")
 
 
-def test_ticker_moves_and_comes_back(run_example: RunExample, new_page: NewPage) -> None:
+def test_ticker_moves_and_comes_back(run_example: RunExample, new_page: NewPage, picture: Picture) -> None:
     example = run_example("ticker")
     page = new_page(example.url)
     price, points = page.locator("#APL .price"), page.locator("#APL polyline")
@@ -77,6 +81,7 @@ def test_ticker_moves_and_comes_back(run_example: RunExample, new_page: NewPage)
     expect(points).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){3}"))
     late = new_page(example.url)  # gets what came before it at once
     expect(late.locator("#APL polyline")).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){3}"))
+    picture(page, "ticker")
 
     assert example.stop() == 0
     expect(page.locator("#state")).to_have_text("reconnecting …")
@@ -104,11 +109,11 @@ def test_clock_ticks_and_comes_back(run_example: RunExample, new_page: NewPage) 
 
 
 def test_signup_shows_errors_then_signs_up(
-    run_example: RunExample, new_page: NewPage, tmp_path: Path
+    run_example: RunExample, new_page: NewPage, picture: Picture, tmp_path: Path
 ) -> None:
     page = new_page(run_example("signup").url)
-    picture = tmp_path / "me.png"
-    page.screenshot(path=picture)
+    portrait = tmp_path / "me.png"
+    page.screenshot(path=portrait)
     page.get_by_label("Name").fill("A")
     page.get_by_label("Email").fill('"ann"<script>')
     page.get_by_role("button", name="Sign up").click()
@@ -117,6 +122,7 @@ def test_signup_shows_errors_then_signs_up(
         ["Your name, at least two letters", "An address such as ann@example.com", "A number, 16 or more"]
     )
     expect(page.get_by_label("Email")).to_have_value('"ann"<script>')
+    picture(page, "signup")
 
     page.get_by_label("Name").fill("Ann <b>")
     page.get_by_label("Email").fill("ann@example.com")
@@ -128,7 +134,7 @@ def test_signup_shows_errors_then_signs_up(
     page.get_by_role("button", name="Sign up").click()
     expect(errors).to_have_text(["A PNG or JPEG of at most 2 MB"])
 
-    page.get_by_label("A picture").set_input_files(picture)
+    page.get_by_label("A picture").set_input_files(portrait)
     page.get_by_label("I keep to the rules").check()
     page.get_by_role("button", name="Sign up").click()
     page.reload()
@@ -155,11 +161,14 @@ def test_signup_is_refused_from_another_site(run_example: RunExample, new_page: 
     assert "Cross-site request refused" in page.content()
 
 
-def test_model_is_left_when_the_page_stops_it(run_example: RunExample, new_page: NewPage) -> None:
+def test_model_is_left_when_the_page_stops_it(
+    run_example: RunExample, new_page: NewPage, picture: Picture
+) -> None:
     page = new_page(run_example("llm_proxy").url)
     answer = page.locator("#answer")
     page.get_by_role("button", name="Ask").click()
     expect(answer).to_contain_text("It repeats")
+    picture(page, "llm_proxy")
     page.get_by_role("button", name="Stop").click()
     expect(answer).to_contain_text("[stopped]")
     closed = "async () => (await (await fetch('/model/open')).json()).open === 0"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     RunExample = Callable[[str], Example]
     NewPage = Callable[[str], Page]
+    Picture = Callable[[Page, str], None]
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("browser")]
 
@@ -32,7 +33,7 @@ def enter(page: Page, name: str, password: str, how: str) -> None:
     press(page, how)
 
 
-def test_todo_is_a_list_for_each_user(run_example: RunExample, new_page: NewPage) -> None:
+def test_todo_is_a_list_for_each_user(run_example: RunExample, new_page: NewPage, picture: Picture) -> None:
     url = run_example("todo").url
     page = new_page(url)
     enter(page, "Ann!", "short", "Join")
@@ -50,6 +51,7 @@ def test_todo_is_a_list_for_each_user(run_example: RunExample, new_page: NewPage
     expect(page.locator("small")).to_have_text("From 1 to 200 characters")
     press(page, "Done")
     expect(page.locator("li.done")).to_have_count(1)
+    picture(page, "todo")
 
     other = new_page(url)
     enter(other, "ann", "another password", "Join")
@@ -66,7 +68,9 @@ def test_todo_is_a_list_for_each_user(run_example: RunExample, new_page: NewPage
     expect(page.locator(".flash")).to_have_text("Welcome, ann")
 
 
-def test_dashboard_shows_what_the_server_does(run_example: RunExample, new_page: NewPage) -> None:
+def test_dashboard_shows_what_the_server_does(
+    run_example: RunExample, new_page: NewPage, picture: Picture
+) -> None:
     example = run_example("dashboard")
     page, other = new_page(example.url), new_page(example.url)
     for shown in (page, other):
@@ -81,6 +85,7 @@ def test_dashboard_shows_what_the_server_does(run_example: RunExample, new_page:
     expect(page.locator("#rate b")).not_to_have_text("0")
     again = new_page(example.url)  # gets the minute before at once
     expect(again.locator("#rate polyline")).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){2}"))
+    picture(again, "dashboard")
 
     assert example.stop() == 0
     expect(page.locator("#state")).to_have_text("reconnecting …")
@@ -89,7 +94,7 @@ def test_dashboard_shows_what_the_server_does(run_example: RunExample, new_page:
     expect(page.locator("#process")).to_have_text(str(example.process.pid))
 
 
-def test_upload_shows_how_far_it_is(run_example: RunExample, new_page: NewPage) -> None:
+def test_upload_shows_how_far_it_is(run_example: RunExample, new_page: NewPage, picture: Picture) -> None:
     page = new_page(run_example("upload").url)
     content = bytes(3_000_000)
     files: list[FilePayload] = [
@@ -100,6 +105,7 @@ def test_upload_shows_how_far_it_is(run_example: RunExample, new_page: NewPage) 
     press(page, "Send")
     expect(page.locator("output")).to_have_text("done")
     expect(page.locator("progress")).to_have_js_property("value", 1)
+    picture(page, "upload")
     expect(page.locator("li")).to_have_text(
         [
             f"zeros.bin: 3000000 bytes, SHA-256 {sha256(content).hexdigest()}",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     RunExample = Callable[[str], Example]
     NewPage = Callable[[str], Page]
+    Picture = Callable[[Page, str], None]
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("browser")]
 
@@ -69,10 +70,11 @@ def test_second_visit_asks_for_nothing_that_is_kept(run_example: RunExample, new
     }
 
 
-def test_film_can_be_seeked(run_example: RunExample, new_page: NewPage) -> None:
+def test_film_can_be_seeked(run_example: RunExample, new_page: NewPage, picture: Picture) -> None:
     example = run_example("static_site")
     page = new_page(example.url)
     page.wait_for_function("document.querySelector('video').readyState >= 2")
+    picture(page, "static_site")
     pictures = []
     for seconds in (0.5, 20, 7):
         time, picture = page.evaluate(SEEK, seconds)
