@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -260,7 +261,7 @@ def summary(found: Found) -> dict[str, Any]:
     return {"columns": {column.key: column.title for column in COLUMNS}, "rows": rows}
 
 
-def record(figures: dict[str, Any], plan: Plan) -> None:
+def record(figures: dict[str, Any], plan: Plan, before: float) -> None:
     """Keep table, plot and figures in `results/`, and the head of the table in the README."""
     RESULTS.mkdir(exist_ok=True)
     plotted = {
@@ -276,7 +277,8 @@ def record(figures: dict[str, Any], plan: Plan) -> None:
     about = (
         f"- Machine: {machine()}; server on core {SERVER_CORE}, load on core {LOAD_CORE}\n"
         f"- Versions: {setup.versions()}\n- Date: {datetime.now(UTC).date()}\n"
-        f"- Rounds: {plan.rounds} of {plan.seconds} s each\n- To repeat: `scripts/bench`\n"
+        f"- Rounds: {plan.rounds} of {plan.seconds} s each; load average before: {before:.1f}\n"
+        "- To repeat: `scripts/bench`\n"
     )
     text = f"# compare\n\n{(__doc__ or '').strip()}\n\n{tables(figures)}\n{goals(figures)}\n"
     text += "![µs of CPU per request](compare.svg)\n\n" + about
@@ -306,11 +308,12 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="keep the figures in bench/results/")
     arguments = parser.parse_args()
     plan = Plan(1 if arguments.quick else arguments.rounds, arguments.seconds, arguments.quick)
+    before = os.getloadavg()[0]  # of others: the run itself brings it above 1
     figures = summary(measure(plan, arguments.only))
     print(tables(figures))
     print(goals(figures))
     if arguments.record:
-        record(figures, plan)
+        record(figures, plan, before)
 
 
 if __name__ == "__main__":
