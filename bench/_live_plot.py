@@ -24,8 +24,8 @@ def main(path: str) -> None:
     ):
         for index, name in enumerate(dict.fromkeys(row["app"] for row in rows)):
             found = {row["load"]: row[key] for row in rows if row["app"] == name}
-            places = [loads.index(load) + (index - 1.5) * 0.2 for load in found]
-            place.bar(places, list(found.values()), 0.2, label=name)
+            places = [loads.index(load) + (index - 2) * 0.17 for load in found]
+            place.bar(places, list(found.values()), 0.17, label=name)
         place.set_xticks(range(len(loads)), loads)
         place.set_ylabel(label)
     axes[1].set_yscale("log")
