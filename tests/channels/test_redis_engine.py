@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +29,6 @@ from .redis_server import PRESENT, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-    from pathlib import Path
 
     from asgineer.channels._engine import History
 
@@ -469,6 +470,36 @@ def test_a_wrong_password_is_told_and_nowhere_shown(user: str, caplog: pytest.Lo
     with RedisServer(None, "--requirepass", "right-secret") as closed, caplog.at_level(0):
         asyncio.run(main())
     assert "secret" not in caplog.text
+
+
+def test_a_user_of_its_own_needs_what_the_documentation_says(server: RedisServer) -> None:
+    page = Path(__file__).parents[2] / "docs" / "realtime.md"
+    found = re.search(r"`(~\{asgineer:\* [^`]+)`", page.read_text(encoding="utf-8"))
+    assert found is not None
+
+    async def main() -> None:
+        async with opened(server.url.replace("//", "//bus:secret@")) as room:
+            await room.engine.listen(["room"])
+            await room.publish(b"x", key="k")
+            await room.heard.until(lambda: room.heard.messages)
+            server.call("SCRIPT", "FLUSH")
+            server.call("DEL", "{asgineer:room}:end")
+            assert await room.read_data(0) == []
+            room.ttl = 0.001
+            for _ in range(50):
+                await room.publish(b"y")
+            await room.read_data(0)
+            await room.engine.unlisten(["room"])
+            room.name = "other"
+            server.call("ACL", "SETUSER", "bus", "resetkeys")
+            with pytest.raises(ChannelError, match="refused: .*key"):
+                await room.publish(b"x")
+
+    assert server.call("ACL", "SETUSER", "bus", "reset", "on", ">secret", *found[1].split()) == "+OK"
+    try:
+        asyncio.run(main())
+    finally:
+        server.call("ACL", "DELUSER", "bus")
 
 
 @pytest.mark.parametrize("scheme", ["unix", "redis+unix", "valkey+unix"])
