@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from asgineer.channels import _nats_link
 from asgineer.channels._nats import NatsEngine
 from asgineer.channels._nats_link import Link
 from asgineer.errors import ChannelError
+from asgineer.testing._fakeclock import fake_clock
 from asgineer.testing._process import free_port
 
 from .heard import Heard
@@ -674,3 +676,158 @@ def test_close_ends_who_waits(server: NatsServer) -> None:
             assert proxy.connections == 0
 
     asyncio.run(main())
+
+
+# The connection
+
+
+def test_a_log_that_goes_back_is_another_one(server: NatsServer) -> None:
+    """As when a stream was deleted and made anew with its old configuration, which nobody told."""
+
+    async def scene(room: Room) -> None:
+        await room.engine.listen(["room"])
+        await room.publish(b"1")
+        await room.heard.until(lambda: room.heard.messages)
+        session = room.engine._session
+        assert session is not None
+        headers = {"Nats-Sequence": "1", "Nats-Last-Sequence": "0"}
+        async with linked(server.url) as link:
+            await link._client.publish(session.layout.live_of("room"), b"1bx", headers=headers)
+            await link.settle(5.0)
+        await room.back()
+        assert "the log went back" in str(room.heard.reasons[0])
+
+    play(server, scene)
+
+
+def test_more_than_is_sent_at_once_waits_for_answers(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_nats_link, "MAX_UNSENT", 1)
+
+    async def scene(room: Room) -> None:
+        room.history = 100
+        places = await asyncio.gather(*[room.publish(b"%d" % number) for number in range(50)])
+        assert len({offset for _, offset in places}) == 50
+
+    play(server, scene)
+
+
+def test_who_waits_for_room_is_told_when_the_connection_breaks(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with linked(server.url) as link:
+            monkeypatch.setattr(_nats_link, "MAX_UNSENT", -1)  # there is never room
+            waiting = asyncio.ensure_future(link.settle(5.0))
+            await asyncio.sleep(0)
+            link.fail("cut")
+            link.fail("once more, which changes nothing")
+            with pytest.raises(ChannelError, match="was lost: cut"):
+                await waiting
+
+    asyncio.run(main())
+
+
+def test_a_message_that_the_library_dropped_ends_the_connection(server: NatsServer) -> None:
+    from nats.errors import SlowConsumerError
+
+    async def main() -> None:
+        async with linked(server.url) as link:
+            error: Any = SlowConsumerError
+            await link._on_error(error(subject="s", reply="", sid=1, sub=None))
+            assert "slow consumer" in await link.gone
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_ended_refuses_what_is_asked(server: NatsServer) -> None:
+    async def main() -> None:
+        async with linked(server.url) as link:
+            await link.end()
+            with pytest.raises(ChannelError):
+                await link.subscribe("x", print)
+            with pytest.raises(ChannelError):
+                await link.request("x", b"", None, 5.0)
+        assert await link.gone == "closed"
+        await Link().end()  # one that never began
+
+    asyncio.run(main())
+
+
+def test_a_missing_library_says_what_to_install(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nats.aio.client", None)
+
+    async def main() -> None:
+        with pytest.raises(ChannelError, match=r"needs nats-py: pip install"):
+            await NatsEngine(server.url).open(Chained())
+
+    asyncio.run(main())
+
+
+def test_a_start_that_is_given_up_leaves_nothing(server: NatsServer) -> None:
+    async def main() -> None:
+        async with Proxy(server.port) as proxy:
+            proxy.stall()
+            opening = asyncio.ensure_future(NatsEngine(f"nats://127.0.0.1:{proxy.port}").open(Chained()))
+            while not proxy.accepted:  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0)
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not [task for task in left if "nats" in repr(task.get_coro())]
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_nobody_leads_is_tried_again_for_five_seconds(server: NatsServer) -> None:
+    async def scene(room: Room) -> None:
+        await room.publish(b"0")
+        with fake_clock() as clock:
+            session = room.engine._session
+            assert session is not None
+            session.canary.stop()
+            right = session.layout.log
+            session.layout.log = "asgineer.log.nobody."
+            publishing = asyncio.ensure_future(room.publish(b"1"))
+            for _ in range(100):
+                clock.advance(0.06)
+                await session.link.settle(5.0)
+            with pytest.raises(ChannelError, match="nobody answers"):
+                await publishing
+            publishing = asyncio.ensure_future(room.publish(b"2"))
+            await session.link.settle(5.0)
+            session.layout.log = right
+            while not publishing.done():
+                clock.advance(0.06)
+                await session.link.settle(5.0)
+            await publishing
+            assert await room.read_data(0) == [b"0", b"2"]
+
+    play(server, scene)
+
+
+def test_who_enlarges_a_stream_that_was_made_anew_is_told(server: NatsServer) -> None:
+    async def scene(room: Room) -> None:
+        assert room.engine._session is not None
+        room.engine._session.layout.token = "another"
+        room.history = 1000
+        with pytest.raises(ChannelError, match="made anew"):
+            await room.publish(b"1")
+        await room.back()
+        await room.publish(b"2")
+
+    play(server, scene)
+
+
+def test_a_read_of_a_stream_that_is_gone_is_refused(server: NatsServer) -> None:
+    async def scene(room: Room) -> None:
+        await room.publish(b"0")
+        session = room.engine._session
+        assert session is not None
+        session.layout.config = {**session.layout.config, "name": "gone"}
+        with pytest.raises(ChannelError, match="nobody answers"):
+            await room.read(0)
+
+    play(server, scene)

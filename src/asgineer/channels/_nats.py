@@ -341,6 +341,7 @@ class NatsEngine:
             layout = Layout(found["config"])
             if layout.token != session.layout.token:
                 session.link.fail("the stream was made anew")
+                raise ChannelError("NATS: the stream was made anew")
             if not layout.covers(*self._wanted):
                 config = layout.enlarged(*self._wanted)
                 layout = Layout((await session.api("STREAM.UPDATE", config, _left(deadline)))["config"])
@@ -518,7 +519,7 @@ class _Reader:
             return found, False  # a server before 2.11: one message for each request
         status = last[STATUS]
         if status not in ("204", "404"):
-            raise ApiError({"code": int(status), "description": last.get("Description", "")})
+            raise ApiError({"code": int(status)})
         return found[:-1], status == "404" or int(last.get(PENDING, 0)) == 0
 
 

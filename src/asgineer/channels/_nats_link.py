@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CONNECT = 2.0  # seconds for each step of connecting: TCP, the server's first line, the first answer
 MAX_UNSENT = 4 * 1024 * 1024  # bytes that wait for the socket; more requests wait for answers to some
+ROOM = 0.01  # seconds between two looks whether that is less, where no answer comes
 HEADROOM = 256  # bytes that headers of ours may add to a message; the server counts them as payload
 STATUS = "Status"
 UNAVAILABLE = 10008  # JetStream's number for "temporarily unavailable"
@@ -82,6 +83,7 @@ class Link:
             text = f"A bus on NATS needs nats-py: {install_command('nats', 'nats-py')}"
             raise ChannelError(text) from None
         self._client: Client = Client()
+        cancellations = _cancellations()
         options: dict[str, Any] = {"user_credentials": credentials} if credentials else {}
         try:
             await self._client.connect(
@@ -98,9 +100,13 @@ class Link:
                 **options,
             )
             await self._begin(tls=url.startswith("tls:"))
+            if _cancellations() > cancellations:
+                raise ChannelError("it was given up")
         except Exception as error:
             why = self._explain(error)  # before there are others, as it ends
             await self.end()
+            if _cancellations() > cancellations:
+                raise asyncio.CancelledError from error
             raise ChannelError(why) from error
         except BaseException:
             await self.end()
@@ -279,8 +285,16 @@ class Link:
         while not answer.done() and self._client.pending_data_size > MAX_UNSENT:
             room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._room.add(room)
+            timer = _clock.clock.call_later(ROOM, self._give_room)  # what is unsent may expect no answer
             await asyncio.wait([room, answer], return_when=asyncio.FIRST_COMPLETED)
+            timer.cancel()
             self._room.discard(room)
+
+
+def _cancellations() -> int:
+    """Return how many this task was asked for: `wait_for` of Python 3.11, in the library, may swallow one."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def decode(message: Msg) -> dict[str, Any]:
