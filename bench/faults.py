@@ -32,10 +32,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from _faults_client import HOST, Client, Publisher  # noqa: E402 - the path comes first
 from _report import RESULTS, machine  # noqa: E402
 
 from asgineer.testing._process import ServerProcess, free_port  # noqa: E402
+from tests.channels.browsers import HOST, Client, Publisher  # noqa: E402 - the path comes first
 from tests.channels.nats_server import BINARY as NATS  # noqa: E402
 from tests.channels.nats_server import NatsServer  # noqa: E402
 from tests.channels.proxy import Proxy  # noqa: E402

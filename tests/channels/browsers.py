@@ -1,7 +1,8 @@
-"""Clients of `faults.py`: server-sent events as a browser takes them, and a publisher that keeps its pace.
+"""Clients of server-sent events as browsers are, and a publisher of 1, 2, 3 … who keeps its pace.
 
 A client comes back when its connection ended, after a moment drawn by chance, and says the last id
-it saw; where one server is gone it goes to the next. Faults are `faults.py`'s matter.
+it saw; where one server is gone it goes to the next. For `bench/faults.py`, and the tests that do
+some of it; what fails is their matter.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tests.channels.watch import Watch
+from .watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
