@@ -206,7 +206,16 @@ class Link:
 
     async def send(self, subject: str, data: bytes) -> None:
         """Send a message that nobody answers."""
-        await self._client.publish(subject, data)
+        try:
+            await self._client.publish(subject, data)
+        except Exception as error:
+            self._look_whether_closed(error)
+            raise
+
+    def _look_whether_closed(self, error: Exception) -> None:
+        """End where the library has closed without a word: its own close fails when a send breaks."""
+        if self._client.is_closed:
+            self.fail(str(error) or type(error).__name__)
 
     async def request(self, subject: str, data: bytes, headers: dict[str, str] | None, seconds: float) -> Msg:
         """Send a message and return the answer, also one that says that nobody listens (status 503).
@@ -274,6 +283,7 @@ class Link:
         except ChannelError:
             raise
         except Exception as error:
+            self._look_whether_closed(error)
             raise ChannelError(f"NATS: {error}") from error
         finally:
             timer.cancel()
