@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import asgineer
-from asgineer import Bus, ChannelError, HttpRequest, Response, UsageError
+from asgineer import Bus, ChannelError, HttpRequest, Response, ServerClosing, UsageError, _shutdown
 from asgineer.channels._node import Status
 from asgineer.testing import TestClient
 from tests.unit.turns import errors, settle
@@ -253,14 +253,100 @@ async def test_a_read_waits_by_the_clock(clock: FakeClock) -> None:
         assert (await reading).messages == []
 
 
-async def test_a_read_that_falls_off_is_told() -> None:
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "nats://127.0.0.1:1"])
+async def test_engines_are_made_by_their_scheme(url: str) -> None:
+    assert url.partition(":")[0] in type(Bus(url)._make_engine()).__name__.lower()
+
+
+async def test_what_cannot_be_published() -> None:
+    room = Bus(max_message=10).channel("room")
+    with pytest.raises(ValueError, match="A message of 11 bytes is over the limit of 10"):
+        await room.publish("12345678901")
+    for key in ("", "k" * 201):
+        with pytest.raises(ValueError, match="A key has 1 to 200 characters"):
+            await room.publish("x", key=key)
+
+
+async def test_a_key_adds_one_message() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        assert await room.publish("one", key="k") == await room.publish("two", key="k")
+        assert [message.data for message in (await room.read(since="")).messages] == ["one"]
+
+
+@pytest.mark.parametrize(("slow", "then"), [("reset", [None]), ("latest", ["4"]), ("close", [])])
+async def test_who_falls_off_the_log(slow: str, then: list[str | None]) -> None:
     async with Bus() as bus:
         room = bus.channel("room", history=2)
-        reading = asyncio.create_task(room.read(wait=10))
-        await settle()
+        subscription = room.subscribe(slow=slow)
+        await subscription.open()
         for number in range(5):
             await room.publish(number)
-        assert [message.data for message in (await reading).messages]
+        got = await anext(subscription, None)
+        assert [None if message.reset else message.data for message in ([got] if got else [])] == then
+
+
+async def test_a_vector_waits_for_any_of_its_channels() -> None:
+    async with Bus() as bus:
+        room, news = bus.channel("room"), bus.channel("news")
+        subscription = bus.subscribe(room, news)
+        await subscription.open()
+        assert subscription.ready() is None
+        for channel in (room, news, room):
+            waiting = asyncio.create_task(anext(subscription))
+            await settle()
+            await channel.publish("x")
+            assert (await waiting).channel == channel.name
+        waiting = asyncio.create_task(anext(subscription))
+        await settle()
+        waiting.cancel()
+        await settle()
+        assert bus._node is not None
+        assert [hub.waiting for hub in bus._node.hubs.values()] == [set(), set()]
+
+
+async def test_who_waits_is_told_that_the_server_closes() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        subscription = room.subscribe()
+        await subscription.open()
+        waiting = asyncio.create_task(anext(subscription))
+        await settle()
+        try:
+            _shutdown.notice().begin()
+            with pytest.raises(ServerClosing):
+                await waiting
+            assert subscription.ready() is None
+            with pytest.raises(ServerClosing):
+                await room.subscribe().open()
+        finally:
+            _shutdown.forget()
+        await room.subscribe().open()  # of the next server in this loop
+
+
+async def test_a_stream_waits_by_one_future() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        subscription = room.subscribe()
+        assert subscription.ready() is None
+        await subscription.open()
+        future = subscription.ready()
+        assert future is not None
+        await room.publish("x")
+        assert future.done()
+        assert subscription.ready() is None
+        assert [message.data for message in subscription.pending()] == ["x"]
+        assert subscription.pending() == []
+
+
+async def test_leaving_ends_who_waits() -> None:
+    async with Bus() as bus:
+        subscription = bus.channel("room").subscribe()
+        await subscription.open()
+        waiting = asyncio.create_task(anext(subscription, None))
+        await settle()
+        await subscription.aclose()
+        assert await waiting is None
 
 
 async def test_a_vector_catches_up_in_one_of_its_channels() -> None:

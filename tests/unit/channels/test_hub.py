@@ -10,6 +10,7 @@ import pytest
 
 from asgineer import ChannelError
 from asgineer.channels._hub import WARM, Hub
+from asgineer.channels._listening import BATCH
 from asgineer.channels._node import RETRY, SWEEP
 from tests.unit.turns import advance, errors, settle
 
@@ -555,3 +556,82 @@ async def test_closing_ends_a_read(clock: FakeClock) -> None:
         await it.bus.close()
         with pytest.raises(ChannelError, match="closed"):
             await opening
+
+
+async def test_losing_the_engine_while_it_is_asked_to_listen() -> None:
+    async with scene() as it:
+        await it.bus.connect()
+        listening = it.puppet.listen
+
+        async def lose(channels: Any) -> None:
+            await listening(channels)
+            if len(it.puppet.asked("listen")) == 1:
+                it.puppet.listener.lost("cut")
+
+        it.puppet.listen = lose  # type: ignore[method-assign]
+        with pytest.raises(ChannelError, match="connection was lost"):
+            await it.room.subscribe().open()
+        await it.come_back()
+        await it.room.subscribe().open()
+
+
+async def test_closing_while_it_is_asked_to_listen() -> None:
+    async with scene() as it:
+        asked = asyncio.Event()
+
+        async def hang(channels: Any) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        it.puppet.listen = hang  # type: ignore[method-assign]
+        opening = asyncio.create_task(it.room.subscribe().open())
+        await asked.wait()
+        await it.bus.close()
+        with pytest.raises(ChannelError, match="closed"):
+            await opening
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(ChannelError("away"), []), (RuntimeError("oops"), ["RuntimeError in the engine's unlisten"])],
+)
+async def test_an_unlisten_that_fails(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, error: Exception, told: list[str]
+) -> None:
+    async with scene() as it:
+        await it.room.read()
+        it.puppet.failing["unlisten"] = error
+        for _ in range(8):
+            await advance(clock, SWEEP)
+        assert it.puppet.asked("unlisten") == [["room"]]
+        await it.room.subscribe().open()
+        assert len(it.puppet.asked("listen")) == 2
+    assert errors(caplog) == told
+
+
+async def test_many_channels_are_asked_for_at_once() -> None:
+    async with scene() as it:
+        rooms = [it.bus.channel(f"room{number}") for number in range(BATCH + 10)]
+        await asyncio.gather(*[room.subscribe().open() for room in rooms])
+        assert [len(str(names).split()) for names in it.puppet.asked("listen")] == [BATCH, 10]
+
+
+async def test_the_engine_is_back_where_nobody_is(clock: FakeClock) -> None:
+    async with scene() as it:
+        await it.room.read()
+        await it.lose()
+        await it.come_back()
+        assert len(it.puppet.asked("listen")) == 1
+
+
+async def test_nobody_waits_for_a_read_that_failed(clock: FakeClock) -> None:
+    async with scene() as it:
+        subscription = it.room.subscribe()
+        await subscription.open()
+        it.puppet.failing["history"] = ChannelError("not yet")
+        it.tell(it.add("0", "1")[1])
+        await settle()
+        await subscription.aclose()
+        asked = len(it.puppet.asked("history"))
+        await advance(clock, RETRY)
+        assert len(it.puppet.asked("history")) == asked

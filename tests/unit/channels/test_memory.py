@@ -82,3 +82,16 @@ async def test_each_process_has_another_epoch() -> None:
         place = await one.channel("room").publish("x")
         await two.channel("room").publish("y")
         assert (await two.channel("room").read(since=place)).reset
+
+
+async def test_a_channel_that_nobody_hears_is_forgotten_too(clock: FakeClock) -> None:
+    async with Bus() as bus:
+        room = bus.channel("room", ttl=10)
+        await room.read()
+        await room.publish("x")
+        assert memory_of(bus)._heard == {"room"}
+        for _ in range(20):
+            await advance(clock, 5)
+        assert memory_of(bus)._heard == set()
+        assert memory_of(bus)._logs == {}
+        assert (bus.status.channels, clock.waiting) == (0, 0)
