@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -882,7 +883,7 @@ def test_client_that_goes_on_sending_gets_its_answer_first(sent: bytes, clock: F
             if sent:
                 await client.send(sent)
                 await settled()
-            clock.advance(LINGER_TIMEOUT + LATE)
+            clock.advance(4 if sent else LINGER_TIMEOUT + LATE)  # past the limit, or past the time
             await settled()
             assert client.transport.is_closing()
 
@@ -937,6 +938,47 @@ def test_client_that_leaves_drops_what_waits() -> None:
             assert gate.begun == ["/n1"]
 
     run(main())
+
+
+def test_client_that_sends_its_end_and_reads_nothing_is_told_of_at_once() -> None:
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await start(send)
+        sending = asyncio.ensure_future(body(send, b"x" * 4_000_000, True))
+        told.append((await receive())["type"])
+        sending.cancel()
+
+    async def main() -> None:
+        async with connected(app) as client:
+            await client.send(GET)
+            await until(lambda: client.connection.write_paused)
+            client.socket.shutdown(socket.SHUT_WR)
+            await until(lambda: told)
+            assert client.state.connections  # what was written has not gone out
+
+    run(main())
+    assert told == ["http.disconnect"]
+
+
+def test_response_that_fails_does_not_wait_for_its_client(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        sending = asyncio.ensure_future(body(send, b"x" * 4_000_000, True))
+        await until(lambda: send.connection.write_paused)
+        sending.cancel()
+        raise ValueError("late")
+
+    async def main() -> None:
+        async with connected(app) as client:
+            await client.send(GET)
+            await until(lambda: client.transport.is_closing())
+            await settled()
+            assert not client.state.connections
+
+    run(main())
+    assert "ValueError: late" in caplog.text
 
 
 def test_close_of_what_is_closing_already() -> None:
