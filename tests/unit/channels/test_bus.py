@@ -241,6 +241,16 @@ async def test_closing_ends_who_waits_with_others() -> None:
         assert [(await task).messages for task in waiting] == [[], [], []]
 
 
+async def test_a_read_ends_with_the_first_that_comes() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        reading = asyncio.create_task(room.read(wait=10))
+        await settle()
+        last = await room.publish("x")
+        batch = await reading
+        assert ([message.data for message in batch.messages], batch.position) == (["x"], last)
+
+
 async def test_a_read_waits_by_the_clock(clock: FakeClock) -> None:
     async with Bus() as bus:
         await bus.channel("room").read()
