@@ -571,6 +571,27 @@ def test_a_subscription_that_is_not_allowed_is_told() -> None:
     asyncio.run(main())
 
 
+def test_the_rights_that_the_documentation_names_are_enough() -> None:
+    api = [f'"$JS.API.STREAM.{call}.asgineer"' for call in ("INFO", "CREATE", "UPDATE", "MSG.GET")]
+    publish = ", ".join(['"asgineer.log.>"', '"_INBOX.>"', '"$JS.API.DIRECT.GET.asgineer"', *api])
+    subscribe = '"asgineer.live.>", "_INBOX.>", "$JS.EVENT.ADVISORY.STREAM.*.asgineer"'
+    permissions = f"{{ publish: {{ allow: [{publish}] }}, subscribe: {{ allow: [{subscribe}] }} }}"
+    config = f"authorization {{ users: [{{ user: me, password: x, permissions: {permissions} }}] }}"
+
+    async def main() -> None:
+        with NatsServer(config) as server:
+            async with opened(f"nats://me:x@127.0.0.1:{server.port}") as room:
+                await room.engine.listen(["room"])
+                await room.read(None)
+                await room.publish(b"1")
+                await room.heard.until(lambda: room.heard.messages)
+                assert await room.read_data(0) == [b"1"]
+                await room.engine.unlisten(["room"])
+                assert room.heard.turns == []
+
+    asyncio.run(main())
+
+
 # Faults
 
 
