@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .conftest import World
 
 
+pytestmark = pytest.mark.server
+
+
 @contextlib.asynccontextmanager
 async def standing(subscription: Subscription) -> AsyncGenerator[Subscription]:
     """Open a subscription, so that what is published from now on is after it; leave at the end."""

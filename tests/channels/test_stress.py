@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .conftest import Engine
 
+pytestmark = pytest.mark.server
+
 SEED = int(os.environ.get("ASGINEER_SEED", random.randrange(10**6)))  # of a run that is to be repeated
 
 
