@@ -15,6 +15,7 @@ Cursors are `_cursor`'s, the engine is `_node`'s.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _clock
@@ -69,7 +70,8 @@ class Hub:
         self._published = (
             0  # the newest offset that was published from here; live may not have brought it yet
         )
-        self._early: list[tuple[str, Entry]] | None = None
+        self._early: deque[tuple[str, Entry]] | None = None  # what came live while history is read
+        self._early_size = 0  # bytes
         self._wanted: list[int] = []  # what the next read is to begin after
         self._begun = 0  # reads
         self._done = 0
@@ -143,8 +145,9 @@ class Hub:
         """Take a live message."""
         if self._early is not None:
             self._early.append((epoch, entry))
-            if len(self._early) > self.history:
-                del self._early[0]  # then the run has a gap, and is read again
+            self._early_size += len(entry.data)
+            while len(self._early) > self.history or self._early_size > self.node.max_log:
+                self._early_size -= len(self._early.popleft()[1].data)  # a gap, so it is read again
             return
         log = self.log
         if log is None or not self.is_sure:
@@ -157,8 +160,13 @@ class Hub:
                 self.wake()
                 return
         self.is_sure = False
-        self._early = [(epoch, entry)]
+        self._keep_early((epoch, entry))
         self.heal()
+
+    def _keep_early(self, *first: tuple[str, Entry]) -> None:
+        """Begin to keep what comes live until history was read."""
+        self._early = deque(first)
+        self._early_size = sum([len(entry.data) for _, entry in first])
 
     def _add(self, log: Log[Message], entry: Entry, seconds: float) -> None:
         """Put the next message into the log, for so many seconds at most."""
@@ -232,7 +240,7 @@ class Hub:
     async def _make_whole(self) -> None:
         losses = self.node.losses
         if not self.is_sure and self._early is None:
-            self._early = []
+            self._keep_early()
         await self.node.listen(self.name)
         for _ in range(TRIES):
             self._begun += 1
@@ -311,7 +319,7 @@ class Hub:
         log = self.log
         if early is None or log is None:
             return True
-        self._early = []
+        self._keep_early()
         fits = True
         for epoch, entry in early:
             fits = epoch == log.epoch

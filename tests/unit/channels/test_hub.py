@@ -437,6 +437,21 @@ async def test_too_much_that_comes_early_is_read_again() -> None:
         assert it.hub.end() == 5
 
 
+async def test_too_many_bytes_that_come_early_are_read_again() -> None:
+    async with scene() as it:
+        it.puppet.gate.clear()
+        subscription = it.room.subscribe(since="")
+        opening = asyncio.create_task(subscription.open())
+        await settle()
+        for entry in it.add(*[str(number) * 1_000_000 for number in range(10)]):
+            it.tell(entry)
+        it.puppet.retain(2)
+        it.puppet.gate.set()
+        await opening
+        assert len(it.puppet.asked("history")) == 2
+        assert [text[0] for text in ready(subscription) + ready(subscription)] == ["8", "9"]
+
+
 async def test_it_stays_warm_and_then_ends(clock: FakeClock) -> None:
     async with scene() as it:
         subscription = it.room.subscribe()
