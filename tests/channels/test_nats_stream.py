@@ -107,6 +107,12 @@ def test_a_bound_that_an_operator_took_away_stays_away() -> None:
     assert (enlarged["max_msgs_per_subject"], enlarged["max_age"]) == (-1, 0)
 
 
+def test_a_stream_for_one_message_retains_no_position_before_it() -> None:
+    layout = Layout(config(max_msgs_per_subject=1))
+    assert layout.history == 0
+    assert Layout(layout.enlarged(1, 5.0)).history == 1
+
+
 def test_enlarging_keeps_what_an_operator_set() -> None:
     assert Layout(config(description="ours", max_bytes=7)).enlarged(900, 5.0)["description"] == "ours"
     assert Layout(config(max_bytes=7)).enlarged(900, 5.0)["max_bytes"] == 7

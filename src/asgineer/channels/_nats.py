@@ -54,10 +54,8 @@ IN_USE, NO_STREAM, NOT_EMPTY = 10058, 10059, 10071  # JetStream's numbers of err
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts to connect, before chance
 CALM = 10.0  # seconds that a connection lasts, after which the next attempt begins anew
 RETRY = 0.1  # seconds until a publish or a read that cannot have happened is tried again
-BATCH, BATCH_BYTES = (
-    500,
-    512 * 1024,
-)  # of one Direct Get; 32 at once stay far below what a server holds for us
+BATCH = 500  # messages of one Direct Get
+BATCH_BYTES = 512 * 1024  # of it: 32 at once stay far below what a server holds for a connection
 
 
 class _Feed:

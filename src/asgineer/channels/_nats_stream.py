@@ -138,10 +138,9 @@ class Layout:
             raise ChannelError(
                 f"NATS has a stream {name!r} that is no bus: choose another name with ?stream=, or delete it"
             )
-        self._most = max(int(config.get("max_msgs_per_subject", 0)) - 1, 0)
-        self._age = int(config.get("max_age", 0)) / SECOND
-        self.history = self._most or inf  # an operator may have taken a bound away
-        self.ttl = self._age or inf
+        most, age = int(config.get("max_msgs_per_subject", 0)), int(config.get("max_age", 0))
+        self.history = most - 1 if most > 0 else inf  # an operator may have taken a bound away
+        self.ttl = age / SECOND if age > 0 else inf
 
     def log_of(self, channel: str) -> str:
         """Return the subject that messages of a channel are published to."""
@@ -157,10 +156,11 @@ class Layout:
 
     def enlarged(self, history: int, ttl: float) -> dict[str, Any]:
         """Return its configuration, changed so that it does; everything else stays."""
-        wider = bounds(int(max(history, self._most)), max(ttl, self._age))
-        if not self._most:
+        most, age = (0 if bound == inf else bound for bound in (self.history, self.ttl))
+        wider = bounds(int(max(history, most)), max(ttl, age))
+        if self.history == inf:
             wider["max_msgs_per_subject"] = -1
-        if not self._age:
+        if self.ttl == inf:
             wider["max_age"] = 0
         return {**self.config, **wider}
 
