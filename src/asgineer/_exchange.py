@@ -259,7 +259,7 @@ class Exchange:
         if self.scope["method"] == "HEAD":
             body = b""
         if len(body) > PIECE:
-            connection.transport.writelines((b"".join(parts), body))  # one write too, and no copy of it
+            _write_large(connection.transport, b"".join(parts), body)
         else:
             parts.append(body)
             connection.transport.write(b"".join(parts))
@@ -386,10 +386,16 @@ def _write_chunk(transport: asyncio.Transport, body: bytes) -> None:
     """Write a chunk: for a broadcast, which sends one object to many clients, it is made once."""
     if body is _last_chunk[0]:
         transport.write(_last_chunk[1])
-    elif len(body) > MAX_SHARED:
-        transport.writelines((b"%x\r\n" % len(body), body, b"\r\n"))
+    elif len(body) > PIECE:
+        _write_large(transport, b"%x\r\n" % len(body), body, b"\r\n")
     else:
         chunk = b"%x\r\n%b\r\n" % (len(body), body)
-        if type(body) is bytes:  # what could change is not kept
+        if type(body) is bytes and len(body) <= MAX_SHARED:  # what could change is not kept
             _last_chunk[:] = body, chunk
         transport.write(chunk)
+
+
+def _write_large(transport: asyncio.Transport, *pieces: bytes) -> None:
+    """Write what isn't worth a copy. Not by writelines: that of Python 3.12 pauses nobody."""
+    for piece in pieces:
+        transport.write(piece)

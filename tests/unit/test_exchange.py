@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgineer import _abort
-from asgineer._exchange import MAX_SHARED, PIECE
+from asgineer._exchange import PIECE
 from tests.unit.turns import run
 from tests.unit.uvicorn_wire import GET, OK, body, connected, direct, echo, hello, settled, start, until
 
@@ -155,7 +155,7 @@ def test_stream_is_chunked() -> None:
 
 
 def test_chunk_that_many_get_is_made_once() -> None:
-    large = b"x" * (MAX_SHARED + 1)
+    large = b"x" * (PIECE + 1)
     changing = bytearray(b"aa")
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -168,7 +168,7 @@ def test_chunk_that_many_get_is_made_once() -> None:
     async def main() -> None:
         async with connected(app) as client:
             whole = (await client.ask(GET, b"0\r\n\r\n")).removeprefix(CHUNKED_HEAD)
-            big = b"4001\r\n%b\r\n" % large
+            big = b"10001\r\n%b\r\n" % large
             assert whole == b"4\r\nsame\r\n" * 2 + big * 2 + b"2\r\naa\r\n2\r\nbb\r\n0\r\n\r\n"
 
     run(main())

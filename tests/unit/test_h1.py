@@ -157,8 +157,8 @@ def test_openings_are_made_once_until_the_fields_change() -> None:
 
 
 def test_whole_response() -> None:
-    assert whole_response(414, "long", [(b"server", b"unit")]) == (
-        b"HTTP/1.1 414 Request-URI Too Long\r\nserver: unit\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    assert whole_response(400, "long", [(b"server", b"unit")]) == (
+        b"HTTP/1.1 400 Bad Request\r\nserver: unit\r\ncontent-type: text/plain; charset=utf-8\r\n"
         b"content-length: 4\r\nconnection: close\r\n\r\nlong"
     )
 
