@@ -49,5 +49,5 @@ class Watch:
 
     def end(self, published: int) -> None:
         """Nothing comes any more; count what is missing."""
-        tail = 0 if self._anew else published - self.last
+        tail = 0 if self._anew else max(0, published - self.last)  # one may come before its publisher knows
         self.lost = len(self._missing) + tail
