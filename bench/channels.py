@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -479,6 +480,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers it started end with it
     arguments = parse()
     if arguments.quick:
         arguments.seconds, arguments.clients, arguments.rounds, arguments.sizes = 0.5, 100, 1, 3
