@@ -524,7 +524,7 @@ def _size_of(data: str | bytes) -> int:
 
 
 def _message_of(item: Any) -> Any:
-    """Return what `send` takes for an item of a stream: the text that it has made once for all, or its own."""
+    """Return what `send` takes for an item of a stream: the text that it made once for all, or its own."""
     if isinstance(item, Event):
         fields = {"event": item.event, "id": item.id, "data": item.data}
         return {name: value for name, value in fields.items() if value is not None}

@@ -133,9 +133,7 @@ async def connected(
         yield client
     finally:
         theirs.close()
-        with contextlib.suppress(
-            AttributeError
-        ):  # of asyncio, where it has flushed and closed
+        with contextlib.suppress(AttributeError):  # of asyncio, where it has flushed and closed
             transport.abort()
         await settled()
     assert not state.connections
