@@ -362,6 +362,9 @@ def parse() -> Any:
 async def main() -> None:
     options = parse()
     prepare()
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # what it started ends with it
     words = options.systems.split()
     systems = [each for each in SYSTEMS if not words or any(word in each.name for word in words)]
     lines = [HEAD]
