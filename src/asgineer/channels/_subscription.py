@@ -141,7 +141,16 @@ class Subscription:
             message = self._take()
             if message is not None:
                 return message
-            await self._wait()
+            future = self.ready()
+            if future is None:
+                await self._wait()
+                continue
+            try:  # as `_sleep` does it, without two coroutines: a fifth of what a message costs
+                await future
+            except BaseException:
+                self._future = None
+                self._cursors[0].hub.waiting.discard(future)
+                raise
 
     def _next_reset(self) -> Message:
         cursor, message = self._resets.pop(0)

@@ -315,6 +315,23 @@ async def test_a_vector_waits_for_any_of_its_channels() -> None:
         assert [hub.waiting for hub in bus._node.hubs.values()] == [set(), set()]
 
 
+async def test_a_wait_that_is_cancelled_leaves_nothing_behind() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        subscription = room.subscribe()
+        await subscription.open()
+        waiting = asyncio.create_task(anext(subscription))
+        await settle()
+        assert bus._node is not None
+        (hub,) = bus._node.hubs.values()
+        assert len(hub.waiting) == 1
+        waiting.cancel()
+        await settle()
+        assert hub.waiting == set()
+        await room.publish("x")
+        assert (await anext(subscription)).data == "x"
+
+
 async def test_who_waits_is_told_that_the_server_closes() -> None:
     async with Bus() as bus:
         room = bus.channel("room")
