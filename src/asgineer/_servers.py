@@ -289,9 +289,10 @@ def _serve_granian(job: Job, ready: Ready) -> int:
     worker = job._replace(in_child=True)
     with _spawned_by_default() if isinstance(job.app, str) else contextlib.nullcontext():
         server.serve(target_loader=partial(_granian_worker, worker), wrap_loader=False)
-    # A worker that was stopped during its start, or had to be killed, says so; granian itself doesn't.
-    processes = [getattr(worker, "inner", None) for worker in stopped]
-    return _load.START_FAILED if any(getattr(process, "exitcode", 0) for process in processes) else 0
+    # Workers that were all stopped during their start, or had to be killed, say so; granian itself doesn't.
+    # Where one of several was still starting, the others had served: that is no failure.
+    codes = [getattr(getattr(worker, "inner", None), "exitcode", 0) for worker in stopped]
+    return _load.START_FAILED if codes and all(codes) else 0
 
 
 def _ask_again(workers: list[Any]) -> None:
