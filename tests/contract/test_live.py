@@ -390,7 +390,7 @@ def begin(server: Ending, path: str, head: str = "") -> socket.socket:
     return connection
 
 
-# Under its own command granian's worker may stop before the last close frame is out, now and then; run() waits.
+# By its own command granian may stop before the last close frame is out, now and then; run() waits for it.
 MAY_CUT_SOCKETS = {"granian"}
 
 
