@@ -462,8 +462,19 @@ def test_the_state_of_the_lifespan_is_the_requests() -> None:
         assert client.get("/").headers["x-colour"] == "blue"
 
 
+_of_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _note_threads_of_others() -> None:
+    """Note the threads of clients that other tests forgot, and that nothing has collected yet."""
+    _of_others.update(threading.enumerate())
+
+
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("asgineer")]
+    """Return the names of the clients' threads that this test has started."""
+    own = set(threading.enumerate()) - _of_others
+    return [thread.name for thread in own if thread.name.startswith("asgineer")]
 
 
 def test_a_start_that_fails_is_raised_and_leaves_no_thread() -> None:
@@ -494,7 +505,8 @@ def test_a_client_that_was_never_used_has_no_thread() -> None:
 def test_a_client_that_is_forgotten_ends_its_thread() -> None:
     client = TestClient(site)
     client.get("/")
-    (thread,) = (thread for thread in threading.enumerate() if thread.name in threads())
+    new = set(threading.enumerate()) - _of_others
+    (thread,) = (thread for thread in new if thread.name in threads())
     del client
     gc.collect()
     thread.join(5)
