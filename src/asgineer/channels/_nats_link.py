@@ -283,6 +283,7 @@ class Link:
         except ChannelError:
             raise
         except Exception as error:
+            future.cancel()  # nobody awaits it any more, and what ends the link tells all who do
             self._look_whether_closed(error)
             raise ChannelError(f"NATS: {error}") from error
         finally:
