@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from asgineer.testing._process import ServerProcess, free_port
 
+from .stopping import stop_in_its_tracks
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -110,7 +112,7 @@ class NatsServer:
 
     def pause(self) -> None:
         """Stop it in its tracks; its connections stay."""
-        os.kill(self.pid, signal.SIGSTOP)
+        stop_in_its_tracks(self.pid)
 
     def resume(self) -> None:
         """Let it run on."""
