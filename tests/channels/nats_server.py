@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgineer.testing._process import ServerProcess, free_port
 
-from .stopping import stop_in_its_tracks
+from .engine_server import HOST, EngineServer
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-HOST = "127.0.0.1"
 
 
 def find_nats() -> str | None:
@@ -35,7 +31,7 @@ def find_nats() -> str | None:
 BINARY = find_nats()
 
 
-class NatsServer:
+class NatsServer(EngineServer):
     """One server with a folder, and a port that it keeps over restarts.
 
     Args:
@@ -47,34 +43,16 @@ class NatsServer:
     def __init__(self, config: str = "", name: str = "", *, jetstream: bool = True) -> None:
         assert BINARY is not None, "nats-server isn't installed"
         self._binary = BINARY
-        self.port = free_port()
-        self._folder = Path(tempfile.mkdtemp(prefix="asgineer-nats-"))
+        super().__init__("nats")
         self._config = self._folder / "nats.conf"
         named = f"server_name: {name}\n" if name else ""
         store = f'jetstream {{ store_dir: "{self._folder}/store" }}\n' if jetstream else ""
         self._config.write_text(f'{named}listen: "{HOST}:{self.port}"\n{store}{config}\n')
-        self._process: ServerProcess | None = None
-
-    def __enter__(self) -> NatsServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-        shutil.rmtree(self._folder)
 
     @property
     def url(self) -> str:
         """Where it is, for a bus."""
         return f"nats://{HOST}:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """The process id of the server, which runs."""
-        assert self._process is not None
-        return self._process.pid
 
     def launch(self) -> None:
         """Start it, with what is in its folder."""
@@ -91,32 +69,9 @@ class NatsServer:
         assert self._process is not None
         self._process.wait_until_ready()
 
-    def stop(self) -> None:
-        """End it well."""
-        if self._process is not None:
-            self.resume()
-            self._process.stop()
-            self._process = None
-
-    def kill(self) -> None:
-        """End it at once; what the kernel has of its files stays."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            self._process.stop()
-            self._process = None
-
     def forget(self) -> None:
         """Throw away what it wrote; to be called while it doesn't run."""
         shutil.rmtree(self._folder / "store", ignore_errors=True)
-
-    def pause(self) -> None:
-        """Stop it in its tracks; its connections stay."""
-        stop_in_its_tracks(self.pid)
-
-    def resume(self) -> None:
-        """Let it run on."""
-        os.kill(self.pid, signal.SIGCONT)
 
 
 class NatsCluster:

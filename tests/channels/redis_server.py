@@ -6,26 +6,17 @@ installed and 7.0 or newer.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from asgineer.testing._process import ServerProcess, free_port
+from asgineer.testing._process import ServerProcess
 
-from .stopping import stop_in_its_tracks
+from .engine_server import HOST, EngineServer
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-HOST = "127.0.0.1"
 OLDEST = (7, 0)
 QUIET = ["--save", "", "--loglevel", "warning", "--bind", HOST]
 
@@ -52,7 +43,7 @@ BINARIES = {"valkey": find_valkey(), "redis": find_redis()}
 PRESENT = [name for name, path in BINARIES.items() if path is not None]
 
 
-class RedisServer:
+class RedisServer(EngineServer):
     """One server with a folder, and a port that it keeps over restarts.
 
     Args:
@@ -66,31 +57,13 @@ class RedisServer:
         assert binary is not None, f"{name} isn't installed"
         self._binary = binary
         self._options = [*options, *(["--appendonly", "yes", "--appendfsync", "always"] if durable else [])]
-        self.port = free_port()
-        self._folder = Path(tempfile.mkdtemp(prefix="asgineer-redis-"))
+        super().__init__("redis")
         self.socket = str(self._folder / "s")
-        self._process: ServerProcess | None = None
-
-    def __enter__(self) -> RedisServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-        shutil.rmtree(self._folder)
 
     @property
     def url(self) -> str:
         """Where it is, for a bus."""
         return f"redis://{HOST}:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """The process id of the server, which runs."""
-        assert self._process is not None
-        return self._process.pid
 
     def start(self) -> None:
         """Start it, with what is in its folder, and wait until it listens."""
@@ -99,21 +72,6 @@ class RedisServer:
         self._process = ServerProcess.command(command, (HOST, self.port))
         self._process.wait_until_ready()
 
-    def stop(self) -> None:
-        """End it well: it writes what it has to, if it is durable."""
-        if self._process is not None:
-            self.resume()
-            self._process.stop()
-            self._process = None
-
-    def kill(self) -> None:
-        """End it at once, as a machine does that loses its power."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            self._process.stop()
-            self._process = None
-
     def forget(self) -> None:
         """Throw away what it wrote; to be called while it doesn't run."""
         for path in self._folder.iterdir():
@@ -121,14 +79,6 @@ class RedisServer:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-    def pause(self) -> None:
-        """Stop it in its tracks; its connections stay."""
-        stop_in_its_tracks(self.pid)
-
-    def resume(self) -> None:
-        """Let it run on."""
-        os.kill(self.pid, signal.SIGCONT)
 
     def call(self, *words: str | bytes | int) -> str:
         """Send one command over a connection of its own; return the reply as the protocol's text.
