@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from ._request import Message
 
 T = TypeVar("T")
-PIECE_COST = (
-    512  # bytes that a piece of a body takes besides what is in it, or a byte each would take the most
-)
+PIECE_COST = 512  # bytes that a piece of a body takes besides what is in it
 CHUNKS_IN_A_ROW = 16  # sent before the event loop gets a turn: a turn costs about as much as a send
 DISCONNECT: Message = {"type": "http.disconnect"}
 

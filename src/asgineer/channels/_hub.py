@@ -67,9 +67,7 @@ class Hub:
         self.left: float | None = None
         self.waiting: set[asyncio.Future[None]] = set()
         self.is_sure = False
-        self._published = (
-            0  # the newest offset that was published from here; live may not have brought it yet
-        )
+        self._published = 0  # the newest offset from here; live may not have brought it yet
         self._early: deque[tuple[str, Entry]] | None = None  # what came live while history is read
         self._early_size = 0  # bytes
         self._wanted: list[int] = []  # what the next read is to begin after

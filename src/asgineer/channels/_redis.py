@@ -46,9 +46,7 @@ if TYPE_CHECKING:
     from ._engine import History, Listener
     from ._redis_wire import Word
 
-WAIT = (
-    0.9  # seconds that a call waits for a connection that was just lost; then come the seconds for its reply
-)
+WAIT = 0.9  # seconds for a connection that was just lost; then come the seconds for the reply
 PAUSE = 0.1  # seconds, doubled with each attempt to connect, up to
 MAX_PAUSE = 2.0  # seconds; drawn by chance between none and this
 

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     Row = tuple[bytes, Sequence[bytes]]  # an entry of a stream: its id; names and values in turn
 
 VERSION = b"1"
-MAX_MESSAGE = (
-    16 * 1024 * 1024
-)  # bytes of one message; Redis itself takes 512 MiB, a pipeline of ours shall not
+# Bytes of one message; Redis itself takes 512 MiB, a pipeline of ours shall not.
+MAX_MESSAGE = 16 * 1024 * 1024
 MAX_READ = 4 * 1024 * 1024  # bytes of one read of history; one message more than that at most
 KEPT = 24 * 60 * 60 * 1000  # milliseconds that the end of a log outlives its last message
 MAX_COUNTED = 2**53  # what Lua counts to without a mistake
