@@ -31,7 +31,10 @@ def answer_to(request: BaseRequest, error: BaseException, doing: str = "request 
     """
     error = deciding_error(error)
     if passes_through(error):
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a circle, which would keep the request
     if isinstance(error, ChannelError):
         error = _unavailable(request, error)
     if not isinstance(error, HTTPError):

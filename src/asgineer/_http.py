@@ -26,6 +26,7 @@ from .errors import (
     BadRequest,
     BodyTooLarge,
     DisconnectedError,
+    HTTPError,
     InvalidData,
     RequestTimeout,
     UnsupportedMediaType,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from ._headers import RawHeaders
     from ._parts import Parts
     from ._request import Message
-    from .errors import HTTPError
 
 __all__ = ["HttpRequest"]
 
@@ -108,7 +108,7 @@ class HttpRequest(ConnectedRequest):
     """An HTTP request, and the way to answer it piece by piece."""
 
     _response_stage: str = NEW
-    _refusal: HTTPError  # why it is REFUSED
+    _refusal: HTTPError | None = None  # why it is REFUSED
     _body_stage: str = UNREAD
     _body: bytes | None = None
     _form: Form | None = None
@@ -223,7 +223,15 @@ class HttpRequest(ConnectedRequest):
         if self._response_stage is NEW:
             self._response_stage = REFUSED
             self._refusal = error
-        raise error
+            self._held = True
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a circle, which would keep the connection
+
+    def _refused(self) -> HTTPError:
+        """Return why this request can't be a success any more."""
+        return self._refusal or HTTPError(400)
 
     @overload
     async def get_json(self, limit: int | None | Unset = UNSET, type: None = None) -> Any: ...
@@ -341,7 +349,7 @@ class HttpRequest(ConnectedRequest):
             raise UsageError("Cannot accept an already accepted request")
         status = check_status(status)
         if self._response_stage is REFUSED and status < 400:
-            raise self._refusal
+            raise self._refused()
         await self._start_response(status, encode_headers({} if headers is None else headers))
 
     async def send(self, data: bytes | str, more: bool = True) -> None:
@@ -440,7 +448,7 @@ class HttpRequest(ConnectedRequest):
         """
         scope = scope_for(self, app, prefix)
         if self._response_stage is REFUSED:
-            raise self._refusal
+            raise self._refused()
         if self._response_stage is not NEW:
             raise UsageError("Cannot forward an already accepted request")
         if self._body_stage is not UNREAD:
@@ -496,6 +504,8 @@ class HttpRequest(ConnectedRequest):
             counts[OPEN_STREAMS] -= 1
         if self._listener is not None:
             self._listener.cancel()
+        # Both hold a traceback, and that holds this request: a circle, which would keep the connection.
+        self._listener = self._refusal = None
         if self._form is not None:
             self._form.close()
         if self._request_sets:

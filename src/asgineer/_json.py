@@ -87,7 +87,10 @@ def decode(data: bytes, type: Any = None) -> Any:
         told = _told(error, type)
         if told is error:
             raise
-        raise told from None
+        try:
+            raise told from None
+        finally:
+            del told  # its traceback holds this frame: a circle, which would keep the request
 
 
 @lru_cache(maxsize=256)  # by types, which are the program's own

@@ -72,7 +72,7 @@ async def finish(request: HttpRequest, result: Any) -> None:
     if request._response_stage is REFUSED:
         status, headers, data = render(result, request.method)
         if status < 400:
-            raise request._refusal
+            raise request._refused()
         _end_connection(request, headers)
         return await (send_whole if type(data) is bytes else send_stream)(request, status, headers, data)
     if result is not None:
@@ -97,12 +97,15 @@ async def fail(request: HttpRequest, error: BaseException) -> str:
         return await _close(request)
     if isinstance(error, DisconnectedError) or (stage is WHOLE and isinstance(error, OSError)):
         return note_disconnect()  # an OSError of send is what ASGI 2.4 asks of a server whose client is gone
+    if passes_through(error):
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a circle, which would keep the request
     if stage is REFUSED and isinstance(error, HTTPError) and error.status < 400:
-        error = request._refusal
+        error = request._refused()
     if stage is NEW or stage is REFUSED:
         return await _answer(request, error)
-    if passes_through(error):
-        raise error
     log_failure(request, error, request._doing)
     request._response_stage = ENDED
     if stage is ACCEPTED and not abort(request._send):
