@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BIN = Path(sys.executable).parent
 KNOWN_LANGUAGES = {"python", "console", "sh", ""}
-SYSTEM_COMMANDS = {"python", "pip", "git", "cd"}
+SYSTEM_COMMANDS = {"python", "python3", "pip", "git", "cd"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -120,6 +120,8 @@ def check_head_and_body(response: Response, expected: str, place: str) -> None:
 def check_commands(block: Block) -> None:
     for line in block.text.splitlines():
         words = shlex.split(line, comments=True)
+        while words and re.match(r"[A-Z_]+=", words[0]):  # a variable of the environment
+            words.pop(0)
         if not words:
             continue
         command = words[0]
