@@ -9,7 +9,7 @@ it is the middle of the rounds: MB/s as the client sees them, and how far the me
 rose above what it had before. `raw` is an ASGI application that sends the same bytes without a
 look at the request; nginx is the ceiling. Starlette compresses while it serves (GZipMiddleware), the
 others have compressed files. `asgineer` is the handler as an application, `by parts` is it behind
-`match request.parts`, `direct` is the first on the protocol of our own for uvicorn (`run(http="asgineer")`).
+`match request.parts`, `direct` is the first on the protocol of our own that `run()` gives uvicorn.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ second or more. Applications take turns in each round. Compare within one run, b
 rounds: absolute times differ between runs and machines.
 
 All Python applications have uvicorn with uvloop and httptools, without access log, but the two on
-granian; run() is `run(http="asgineer")`, with our own protocol on uvicorn. JSON, types and forms by
+granian; run() has our own protocol on uvicorn. JSON, types and forms by
 hand (raw ASGI) are msgspec's, multipart's and itsdangerous'.
 """
 

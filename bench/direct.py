@@ -1,4 +1,4 @@
-"""What a request costs on the HTTP protocol of ours, beside uvicorn's own: `run(http="asgineer")`, D8.
+"""What a request costs on the HTTP protocol of ours, beside uvicorn's own: D8.
 
 Servers run at the same time, each pinned to the first core; the load (wrk, or for streams the
 client of `live.py`) has the other and meets them in turns. The figure is CPU time, user and

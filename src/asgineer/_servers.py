@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Ready = Callable[[], None]
 
 SERVERS = ("uvicorn", "granian", "hypercorn", "daphne")  # in this order, when none is named
-UVICORN_TESTED = ("0.54",)  # with http="asgineer"
+UVICORN_TESTED = ("0.54",)  # with the protocol of ours
 TAKE_SOCKETS = ("uvicorn", "hypercorn")  # the others bind by themselves
 
 # What we give to the server ourselves: options of the same meaning would be lost without a word.
@@ -80,6 +80,7 @@ def _serve_uvicorn(job: Job, ready: Ready) -> int:
 
     options: dict[str, Any] = {
         "access_log": False,
+        "http": "asgineer",
         "log_config": _log_config("uvicorn", job.log_level),
         "log_level": job.log_level,
         "proxy_headers": False,
@@ -97,16 +98,15 @@ def _serve_uvicorn(job: Job, ready: Ready) -> int:
 
 def _direct_protocol(version: str) -> Any:
     """Return the HTTP protocol of ours, or uvicorn's own where ours isn't tested or httptools isn't there."""
+    reason = f"Asgineer knows uvicorn {' or '.join(UVICORN_TESTED)}, and this is {version}"
     if version.rpartition(".")[0] in UVICORN_TESTED:
-        with contextlib.suppress(ImportError):
+        try:
             from ._uvicorn import Connection
-
+        except ImportError:
+            reason = "httptools is not installed"
+        else:
             return Connection
-    _log.logger.warning(
-        'http="asgineer" needs httptools and uvicorn %s; with uvicorn %s its own protocol serves',
-        " or ".join(UVICORN_TESTED),
-        version,
-    )
+    _log.logger.warning("uvicorn's own HTTP protocol serves, with its limits and time-outs: %s", reason)
     return "auto"
 
 

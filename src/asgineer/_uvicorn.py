@@ -1,4 +1,4 @@
-"""The HTTP/1.1 protocol that `run(http="asgineer")` gives uvicorn: docs/design.md, D8.
+"""The HTTP/1.1 protocol that `run()` gives uvicorn: docs/design.md, D8.
 
 uvicorn keeps what a server is beside its protocol: sockets, TLS, signals, the lifespan, workers,
 websockets. Here is what comes in on one connection, and in which order it is answered: httptools

@@ -1,4 +1,4 @@
-"""run(http="asgineer") in a real script: our own apps, Starlette's and Django's; TLS, workers, the end."""
+"""The protocol that run() gives uvicorn, in a real script: our own apps, Starlette's, Django's; TLS; ends."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ request_finished.connect(ended)
 RUN = """
 if __name__ == "__main__":
     app = "example:main" if OPTIONS.get("workers") else main
-    asgineer.run(app, "uvicorn", "127.0.0.1:0", http="asgineer", **OPTIONS)
+    asgineer.run(app, "uvicorn", "127.0.0.1:0", **OPTIONS)
 """
 
 EVERY_APP = {"asgineer": OURS, "starlette": STARLETTE, "django": DJANGO}
@@ -197,10 +197,15 @@ def test_an_app_that_fails_is_a_500(app: str, start: Start, tmp_path: Path) -> N
     assert program.end() == 0
 
 
-def test_our_apps_answer_in_one_call(start: Start, tmp_path: Path) -> None:
-    program = start(write(tmp_path, OURS))
-    assert get(program.serving(), "/direct") == (200, "True")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [("{}", "True"), ("{'http': 'asgineer'}", "True"), ("{'http': 'auto'}", "False")],
+)
+def test_our_apps_answer_in_one_call(options: str, expected: str, start: Start, tmp_path: Path) -> None:
+    program = start(write(tmp_path, OURS, options))
+    assert get(program.serving(), "/direct") == (200, expected)
     assert program.end() == 0
+    assert "uvicorn's own" not in program.out
 
 
 def test_two_workers(start: Start, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which HTTP protocol uvicorn gets for http="asgineer"."""
+"""Which HTTP protocol uvicorn gets from run()."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_version_that_is_installed_is_tested(caplog: pytest.LogCaptureFixtur
 def test_another_version_has_its_own(version: str, caplog: pytest.LogCaptureFixture) -> None:
     assert _servers._direct_protocol(version) == "auto"
     (line,) = lines(caplog)
-    assert line.endswith(f"with uvicorn {version} its own protocol serves")
+    assert line.endswith(f"Asgineer knows uvicorn 0.54, and this is {version}")
 
 
 def test_without_httptools_uvicorn_has_its_own(
@@ -34,4 +34,5 @@ def test_without_httptools_uvicorn_has_its_own(
     monkeypatch.setitem(sys.modules, "httptools", None)
     monkeypatch.delattr("asgineer._uvicorn")
     assert _servers._direct_protocol(uvicorn.__version__) == "auto"
-    assert len(lines(caplog)) == 1
+    (line,) = lines(caplog)
+    assert line.endswith("httptools is not installed")
