@@ -41,7 +41,7 @@ from .errors import (
 )
 from .utils import sleep
 
-__version__ = "1.0.0a1"
+__version__ = "1.0.0rc1"
 
 __all__ = [
     "AsgineerError",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from ._pages import ROOT, read_blocks
 if TYPE_CHECKING:
     from pathlib import Path
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 pytestmark = pytest.mark.timeout(180)  # it installs from the registry
 
 
@@ -78,3 +81,16 @@ def test_readme_example_runs_where_it_is_installed(built: Path, tmp_path: Path) 
         assert answer.stdout == "b'{\"item\":3}'\n"
     finally:
         assert process.stop() == 0, process.output
+
+
+def test_what_is_supported_is_what_the_project_asks_for() -> None:
+    """The README's table, the bounds of the extras, and the Pythons of the classifiers are one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|", README, re.MULTILINE))
+    for server in ("uvicorn", "hypercorn", "daphne", "granian"):
+        (requirement,) = project["optional-dependencies"][server]
+        oldest = requirement.partition(">=")[2]
+        assert rows[server].startswith(f"{oldest} and newer"), server
+    pythons = [name.rpartition(" ")[2] for name in project["classifiers"] if re.search(r":: 3\.\d+$", name)]
+    assert rows["Python"] == ", ".join(pythons)
+    assert project["requires-python"] == f">={pythons[0]}"
