@@ -19,9 +19,10 @@ import pytest
 from websockets.sync.client import connect
 
 from asgineer.testing._process import ServerProcess, free_port
+from tests.channels.redis_server import PRESENT, RedisServer
 
 from .program import PATIENCE, Program, get, until
-from .proxies import PAGE, command_of
+from .proxies import PAGE, block_of, command_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,13 +101,48 @@ def test_probes_answer(app_url: str) -> None:
     assert (status, json.loads(body)["ok"]) == (200, True)
 
 
+@pytest.mark.skipif("redis" not in PRESENT, reason="there is no redis-server; `apt-get install` brings it")
+def test_readyz_says_that_the_engine_is_away(start: Start, tmp_path: Path) -> None:
+    with RedisServer("redis") as engine:
+        command = ("-m", "asgineer", "run", app_of_page(tmp_path), "--bind", "127.0.0.1:0")
+        program = start(*command, environment={"ASGINEER_BUS": engine.url})
+        address = program.serving()
+        assert get(address, "/readyz")[0] == 200
+        engine.kill()
+        until(lambda: get(address, "/readyz")[0] == 503, "the probe that says so")
+        assert get(address, "/healthz") == (200, "ok")
+        engine.start()
+        until(lambda: get(address, "/readyz")[0] == 200, "the probe that says that it is back")
+        assert program.end() == 0
+    program = start(*command, environment={"ASGINEER_BUS": engine.url})
+    assert program.process.wait(PATIENCE) != 0  # and one that can't connect doesn't start
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    there = str(Path(sys.executable).parent / "asgineer")
+    unit = block_of("systemd").replace("/srv/app/.venv/bin/asgineer", there)
+    (tmp_path / "app.service").write_text(unit, encoding="utf-8")
+    (tmp_path / "wrong.service").write_text(unit.replace("KillMode", "KillMod"), encoding="utf-8")
+    said = {}
+    for name in ("app.service", "wrong.service"):
+        command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)]
+        verified = subprocess.run(command, capture_output=True, text=True)
+        said[name] = [line for line in verified.stderr.splitlines() if name in line]
+    assert said["app.service"] == []
+    assert "KillMod" in said["wrong.service"][0]
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare"), reason="a process 1 of its own needs root and unshare"
 )
 def test_process_1_of_a_container_ends_by_sigterm(tmp_path: Path) -> None:
     """Process 1 gets only the signals that it handles, and has to collect its children."""
     port = free_port()
-    served = [sys.executable, "-m", "asgineer", "run", app_of_page(tmp_path), "--bind", f"127.0.0.1:{port}"]
+    last = block_of("A container").rstrip().splitlines()[-1]
+    program, *arguments = json.loads(last.removeprefix("CMD "))
+    assert (program, arguments[-2:], app_of_page(tmp_path)) == ("asgineer", ["--bind", ":8080"], arguments[1])
+    served = [sys.executable, "-m", program, *arguments[:-1], f"127.0.0.1:{port}"]
     command = ["unshare", "--pid", "--fork", "--kill-child", *served]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -120,7 +156,7 @@ def test_process_1_of_a_container_ends_by_sigterm(tmp_path: Path) -> None:
             status = Path(f"/proc/{first}/status").read_text()
             assert re.search(r"^NSpid:\s+\d+\s+1$", status, re.MULTILINE), status
             os.kill(first, signal.SIGTERM)
-            assert outer.wait(PATIENCE) in (0, 143, -signal.SIGTERM)
+            assert outer.wait(PATIENCE) == 0  # as the page says of systemd
         finally:
             outer.kill()
     with closing(socket.socket()) as probe:
