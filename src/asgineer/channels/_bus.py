@@ -222,14 +222,18 @@ class Channel:
             raise ValueError(f"A message of {len(raw)} bytes is over the limit of {self.bus._max_message}")
         if key is not None and not 1 <= len(key) <= MAX_KEY:
             raise ValueError(f"A key has 1 to {MAX_KEY} characters, not {len(key)}")
-        node = await self.bus.connect()
-        epoch, offset = await node.engine.publish(
+        node = self.bus._node
+        if node is None or node.state != "up" or node.loop is not asyncio.get_running_loop():
+            node = await self.bus.connect()
+        engine = node.engine
+        epoch, offset = await engine.publish(
             self.name, kind, raw, history=self.history, ttl=self.ttl, key=key
         )
-        hub = node.hubs.get(self.name)
-        if hub is not None:
-            hub.note_published(epoch, offset)
-        return f"{prefix_of(epoch, self._tag)}{offset}"
+        if engine.logs is None:  # live may bring it later
+            hub = node.hubs.get(self.name)
+            if hub is not None:
+                hub.note_published(epoch, offset)
+        return f"{epoch}{self._tag}.{offset}"  # as `prefix_of` has it
 
     async def position(self) -> str:
         """Return where the log ends now. Take it before you load state, and subscribe with it after.

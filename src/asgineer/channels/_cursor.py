@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._message import Message
+from ._message import RESET, Message
 from ._position import UNKNOWN, parse_position
 
 if TYPE_CHECKING:
@@ -28,28 +28,33 @@ class Fallen(Exception):
 
 
 class Cursor:
-    """One subscriber's place in one channel; `open` comes first, `close` last.
+    """One subscriber's place in one channel; `open` comes first, `close` last."""
 
-    Attributes:
-        position: behind what was taken last, as clients know it.
-    """
-
-    __slots__ = ("_hub", "_log", "_next", "_offset", "_slow", "_stands", "position")
+    __slots__ = ("_hub", "_log", "_next", "_offset", "_prefix", "_slow", "_stands")
 
     def __init__(self, node: Node, channel: Channel, slow: str) -> None:
         self._hub = node.hub(channel.name, channel.history, channel.ttl)
         self._hub.users += 1
         self._stands = True
-        self._log: Log[Message] | None = None
+        self._log: Log | None = None
         self._next = 0  # the index in the log
         self._offset = 0  # of what was taken last
         self._slow = slow
-        self.position = UNKNOWN
+        self._prefix = ""  # of the position; "" while that is unknown
 
     @property
     def hub(self) -> Hub:
         """The channel, in this process."""
         return self._hub
+
+    @property
+    def position(self) -> str:
+        """Behind what was taken last, as clients know it; UNKNOWN before a reset was told."""
+        return f"{self._prefix}{self._offset}" if self._prefix else UNKNOWN
+
+    def tell(self, reset: Message) -> None:
+        """Note that the reset was told: the position is known again."""
+        self._prefix = reset.prefix
 
     def close(self) -> None:
         """Leave the channel; once more does nothing."""
@@ -80,19 +85,18 @@ class Cursor:
             self._stand_at(hub.log, place[1])
         return None
 
-    def _stand_at(self, log: Log[Message], offset: int) -> None:
+    def _stand_at(self, log: Log, offset: int) -> None:
         self._log = log
         self._offset = offset
         self._next = log.index_after(offset)
-        self.position = f"{self._hub.prefix}{offset}"
+        self._prefix = self._hub.prefix
 
     async def _reset(self) -> Message:
         """Go to the end of the log, and return what tells so."""
         hub = self._hub
         self._stand_at(await hub.current(), hub.end())
-        told = Message(hub.name, self.position, self._offset, None)
-        self.position = UNKNOWN  # until it is told: who comes back before that is told again
-        return told
+        self._prefix = ""  # until it is told: who comes back before that is told again
+        return Message(hub.name, hub.prefix, self._offset, RESET, b"")
 
     def take(self) -> Message | None:
         """Return the next message that is there; None: none, or `is_behind`."""
@@ -104,7 +108,6 @@ class Cursor:
             self._next += 1
             if message.offset > self._offset:  # it began at a message that had not come here yet
                 self._offset = message.offset
-                self.position = message.id
                 return message
         return None
 

@@ -17,7 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from ._memory import OwnLog
 
 TEXT = "t"  # kinds of data: str,
 JSON = "j"  # anything with a JSON form,
@@ -96,8 +98,10 @@ class Engine(Protocol):
     A channel's name has 1 to 200 printable ASCII characters without spaces; the bus checks it.
     """
 
-    #: Each process has logs of its own (memory).
-    per_process: bool
+    #: The logs themselves by channel, of those that are listened to at least, where they are in this
+    #: process and `publish` wakes who waits (memory); None where they are elsewhere.
+    @property
+    def logs(self) -> Mapping[str, OwnLog] | None: ...
 
     async def open(self, listener: Listener) -> None:
         """Connect.

@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _clock
 from .._log import log_error
 from ..errors import ChannelError
 from ._log import Log
-from ._message import Content, Message, check_entry
+from ._message import Message, check_entry
 from ._position import prefix_of, tag_of
 
 if TYPE_CHECKING:
     from ._engine import Entry
+    from ._memory import OwnLog
     from ._node import Node
 
 PAGE = 500  # entries that are asked for at a time
@@ -55,13 +57,34 @@ class Hub:
         is_sure: live messages come, and none is missing.
     """
 
+    __slots__ = (
+        "_begun",
+        "_done",
+        "_early",
+        "_early_size",
+        "_published",
+        "_reading",
+        "_wanted",
+        "history",
+        "is_sure",
+        "left",
+        "log",
+        "name",
+        "node",
+        "prefix",
+        "tag",
+        "ttl",
+        "users",
+        "waiting",
+    )
+
     def __init__(self, node: Node, name: str, history: int, ttl: float) -> None:
         self.node = node
         self.name = name
         self.tag = tag_of(name)
         self.history = history
         self.ttl = ttl
-        self.log: Log[Message] | None = None
+        self.log: Log | None = None
         self.prefix = ""
         self.users = 0
         self.left: float | None = None
@@ -75,9 +98,16 @@ class Hub:
         self._done = 0
         self._reading: asyncio.Future[ChannelError | None] | None = None
 
+    def widen(self, history: int, ttl: float) -> None:
+        """Retain as much as the most that somebody asks for."""
+        self.history = max(self.history, history)
+        self.ttl = max(self.ttl, ttl)
+        if self.log is not None and self.log.count < history:
+            self.log.count = history
+
     # Who reads
 
-    async def current(self) -> Log[Message]:
+    async def current(self) -> Log:
         """Return the log, sure to be whole up to now."""
         log = self.log
         while log is None or not self.is_sure:
@@ -86,7 +116,7 @@ class Hub:
         self.trim()
         return log
 
-    async def origin(self) -> Log[Message]:
+    async def origin(self) -> Log:
         """Return the log, with all that is retained anywhere."""
         log = self.log
         if log is None or not self.is_sure or _clock.clock.time() >= log.origin_until:
@@ -128,14 +158,14 @@ class Hub:
     def trim(self) -> None:
         """Drop what is out of bounds."""
         if self.log is not None:
-            self.log.trim(_clock.clock.time(), self.history)
+            self.log.trim(_clock.clock.time())
 
     def wake(self) -> None:
         """Wake all who wait."""
-        waiting, self.waiting = self.waiting, set()
-        for future in waiting:
+        for future in self.waiting:
             if not future.done():
                 future.set_result(None)
+        self.waiting.clear()
 
     # What comes in
 
@@ -166,26 +196,23 @@ class Hub:
         self._early = deque(first)
         self._early_size = sum([len(entry.data) for _, entry in first])
 
-    def _add(self, log: Log[Message], entry: Entry, seconds: float) -> None:
+    def _add(self, log: Log, entry: Entry, seconds: float) -> None:
         """Put the next message into the log, for so many seconds at most."""
-        message = self._message_of(entry)
         now = _clock.clock.time()
+        message = self._message_of(entry, now + seconds)
         if message is None:
             log.skip(entry.offset)
         else:
-            log.append(message, len(entry.data), now + seconds)
-        log.trim(now, self.history)
+            log.append(message, now)
 
-    def _message_of(self, entry: Entry) -> Message | None:
+    def _message_of(self, entry: Entry, expires: float) -> Message | None:
         """Return the message of an entry; None for one that can't be read, which is counted."""
-        if not self.node.engine.per_process:
-            try:
-                check_entry(entry, self.node.max_message)
-            except ValueError as error:
-                self.node.ignored(self.name, str(error))
-                return None
-        content = Content(entry.kind, entry.data)
-        return Message(self.name, f"{self.prefix}{entry.offset}", entry.offset, content)
+        try:
+            check_entry(entry, self.node.max_message)
+        except ValueError as error:
+            self.node.ignored(self.name, str(error))
+            return None
+        return Message(self.name, self.prefix, entry.offset, entry.kind, entry.data, expires)
 
     def lose(self) -> None:
         """Take it that live messages are missing from now on."""
@@ -240,6 +267,10 @@ class Hub:
         if not self.is_sure and self._early is None:
             self._keep_early()
         await self.node.listen(self.name)
+        logs = self.node.engine.logs
+        if logs is not None:
+            self._adopt(logs[self.name])
+            return
         for _ in range(TRIES):
             self._begun += 1
             number = self._begun
@@ -254,6 +285,18 @@ class Hub:
                 self.wake()
                 return
         raise ChannelError(f"The live messages of channel {self.name} don't fit its history")
+
+    def _adopt(self, log: OwnLog) -> None:
+        """Take the log of an engine in this process as it is: it is whole at any time."""
+        self._begun += 1
+        self._done = self._begun
+        log.count = max(log.count, self.history)
+        log.origin_until = inf
+        self.log, self.prefix = log, log.prefix
+        log.waiting |= self.waiting
+        self.waiting = log.waiting
+        self.is_sure = True
+        self._early = None
 
     def _next_after(self) -> int | None:
         wanted, self._wanted = self._wanted, []
@@ -297,19 +340,19 @@ class Hub:
                 self._add(log, entry, seconds)
         self.trim()
 
-    def _begin(self, run: Run) -> Log[Message]:
+    def _begin(self, run: Run) -> Log:
         """Begin another log: whoever stands in the old one is told."""
-        log = self.log = Log[Message](run.epoch, run.floor, self.node.max_log)
+        log = self.log = Log(run.epoch, run.floor, self.node.max_log, self.history)
         self.prefix = prefix_of(run.epoch, self.tag)
         self._published = 0
         return log
 
-    def _prepend(self, log: Log[Message], run: Run, seconds: float) -> None:
+    def _prepend(self, log: Log, run: Run, seconds: float) -> None:
         """Put what is older than the log before it."""
+        expires = _clock.clock.time() + seconds
         older = [entry for entry in run.entries if entry.offset <= log.floor]
-        read = [(message, len(entry.data)) for entry in older if (message := self._message_of(entry))]
-        messages = [message for message, _ in read]
-        log.prepend(messages, [size for _, size in read], run.floor, _clock.clock.time() + seconds)
+        messages = [message for entry in older if (message := self._message_of(entry, expires))]
+        log.prepend(messages, run.floor)
 
     def _merge_early(self) -> bool:
         """Add what came while history was read; say whether it went on from there."""

@@ -3,31 +3,27 @@
 It covers the offsets after `floor` up to `last`: every message in between is in it, or never was.
 It is bounded by number, by bytes and by the age of each message; what falls off raises the floor.
 Cursors keep an index that counts from the log's first day, so they need no telling when it shrinks.
-No clock here: the time is given.
+No clock here: the time is given. Nothing is looked for while the log is far from its bounds: they
+are three comparisons, and the oldest message's memory isn't touched.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    class Placed(Protocol):
-        """What has a place in a log."""
-
-        offset: int
-
-
-T = TypeVar("T", bound="Placed")
+    from ._message import Message
 
 _offset = attrgetter("offset")
 
 
-class Log(Generic[T]):
+class Log:
     """The retained messages of one channel.
 
     Attributes:
@@ -37,14 +33,15 @@ class Log(Generic[T]):
         items: the messages, oldest first.
         start: the index of the oldest.
         end: the index after the newest.
+        count: how many messages it retains.
         origin_until: the time up to which everything that is retained anywhere is here.
     """
 
     __slots__ = (
-        "_expires",
+        "_due",
         "_max_bytes",
         "_size",
-        "_sizes",
+        "count",
         "end",
         "epoch",
         "floor",
@@ -54,54 +51,60 @@ class Log(Generic[T]):
         "start",
     )
 
-    def __init__(self, epoch: str, floor: int, max_bytes: int) -> None:
+    def __init__(self, epoch: str, floor: int, max_bytes: int, count: int) -> None:
         self.epoch = epoch
         self.floor = floor
         self.last = floor
-        self.items: deque[T] = deque()
+        self.items: deque[Message] = deque()
         self.start = 0
         self.end = 0
+        self.count = count
         self.origin_until = 0.0
-        self._sizes: deque[int] = deque()
-        self._expires: deque[float] = deque()
+        self._due = inf  # when the oldest is too old
         self._size = 0
         self._max_bytes = max_bytes
 
-    def append(self, item: T, size: int, expires: float) -> None:
-        """Add the newest message."""
-        self.items.append(item)
-        self._sizes.append(size)
-        self._expires.append(expires)
-        self._size += size
-        self.last = item.offset
+    def append(self, message: Message, now: float) -> None:
+        """Add the newest message, and drop what is out of bounds at `now`."""
+        items = self.items
+        if not items:
+            self._due = message.expires
+        items.append(message)
+        self._size += len(message.raw)
+        self.last = message.offset
         self.end += 1
+        if self._due <= now or len(items) > self.count or self._size > self._max_bytes:
+            self.trim(now)
 
     def skip(self, offset: int) -> None:
         """Go on to `offset`, where there is nothing to deliver."""
         self.last = offset
 
-    def prepend(self, items: Sequence[T], sizes: Sequence[int], floor: int, expires: float) -> None:
+    def prepend(self, messages: Sequence[Message], floor: int) -> None:
         """Put older messages, which end where the log begins, before it."""
-        self.items.extendleft(reversed(items))
-        self._sizes.extendleft(reversed(sizes))
-        self._expires.extendleft([expires] * len(items))
-        self._size += sum(sizes)
-        self.start -= len(items)
+        self.items.extendleft(reversed(messages))
+        self._size += sum([len(message.raw) for message in messages])
+        self.start -= len(messages)
         self.floor = floor
+        self._look()
 
-    def trim(self, now: float, count: int) -> None:
-        """Drop what is too old at `now`, then what is over `count` messages or the bytes."""
-        expires = self._expires
-        while expires and (expires[0] <= now or len(expires) > count):
+    def trim(self, now: float) -> None:
+        """Drop what is too old at `now`, then what is over the number of messages or the bytes."""
+        items = self.items
+        while items and (items[0].expires <= now or len(items) > self.count):
             self._drop()
-        while self._size > self._max_bytes and len(expires) > 1:  # the newest always stays
+        while self._size > self._max_bytes and len(items) > 1:  # the newest always stays
             self._drop()
             self.origin_until = 0.0
+        self._look()
+
+    def _look(self) -> None:
+        self._due = self.items[0].expires if self.items else inf
 
     def _drop(self) -> None:
-        self.floor = self.items.popleft().offset
-        self._size -= self._sizes.popleft()
-        self._expires.popleft()
+        dropped = self.items.popleft()
+        self.floor = dropped.offset
+        self._size -= len(dropped.raw)
         self.start += 1
 
     def index_after(self, offset: int) -> int:

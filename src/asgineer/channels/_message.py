@@ -8,52 +8,19 @@ as in JSON, they are base64.
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from .. import _json
 from .._sse import encode_event
 from ..errors import BadRequest, InvalidData
 from ._engine import BYTES, JSON, TEXT, Entry
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 RESET = "reset"  # the name of the event that says so
 RESET_DATA = '{"reset":true}'  # many parsers pass over an event whose data is empty
-
-
-class Content:
-    """What was published, shared by the messages that carry it under different ids.
-
-    Attributes:
-        kind, raw: as engines have them.
-        value: the data as JSON text.
-        lines: the data as the lines of an event, with the blank one that ends it.
-    """
-
-    __slots__ = ("kind", "lines", "raw", "value")
-
-    kind: str
-    raw: bytes
-    value: str
-    lines: bytes
-
-    def __init__(self, kind: str, raw: bytes) -> None:
-        self.kind = kind
-        self.raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        # Called only for a slot that is empty: what it makes stays there, so the next look costs no call.
-        made: str | bytes
-        if name == "value":
-            made = self.raw.decode() if self.kind == JSON else _json.encode(self.printable()).decode()
-        elif name == "lines":
-            made = encode_event(self.printable())
-        else:
-            raise AttributeError(name)
-        setattr(self, name, made)
-        return made
-
-    def printable(self) -> str:
-        """Return the data as text: str as it is, JSON as its text, bytes as base64."""
-        return (b64encode(self.raw) if self.kind == BYTES else self.raw).decode()
 
 
 class Message:
@@ -65,56 +32,107 @@ class Message:
         id: the position behind it: a subscription with `since=message.id` goes on with the next.
             Of a subscription to several channels it is a vector, the positions in all of them.
         channel: the name of the channel.
-        reset: messages were missed, and this one says so: load the state anew; what comes next is
-            what happens from now on.
         wire: its block of an event stream; of a reset an event with that name.
         text: its JSON form, as websockets send it.
+        prefix: what stands before the offset in the id; "" where the id is another one.
+        offset, kind, raw: as engines have them; the kind of a reset is RESET.
+        expires: when it is too old for the log that it is in.
     """
 
-    __slots__ = ("_content", "channel", "id", "offset", "reset", "text", "wire")
+    # One object, and none in it that nobody has asked for: making them is the most of what a message to
+    # a single subscriber costs, and the collector looks at all that is retained.
+    __slots__ = (
+        "_lines",
+        "_same",
+        "_value",
+        "channel",
+        "expires",
+        "id",
+        "kind",
+        "offset",
+        "prefix",
+        "raw",
+        "text",
+        "wire",
+    )
 
     channel: str
-    id: str
+    prefix: str
     offset: int
-    reset: bool
+    kind: str
+    raw: bytes
+    expires: float
+    id: str
     text: str
     wire: bytes
+    _same: Message | None  # the one that this is under another id
+    _value: str  # the data as JSON text
+    _lines: bytes  # the data as the lines of an event, with the blank one that ends it
 
-    def __init__(self, channel: str, id: str, offset: int, content: Content | None) -> None:
+    def __init__(
+        self,
+        channel: str,
+        prefix: str,
+        offset: int,
+        kind: str,
+        raw: bytes,
+        expires: float = inf,
+        same: Message | None = None,
+    ) -> None:
         self.channel = channel
-        self.id = id
+        self.prefix = prefix
         self.offset = offset
-        self.reset = content is None
-        self._content = content or _NOTHING
+        self.kind = kind
+        self.raw = raw
+        self.expires = expires
+        self._same = same
 
     def __getattr__(self, name: str) -> Any:
-        made: str | bytes
-        if name == "wire":
-            made = self._make_wire()
-        elif name == "text":
-            made = f'{{"id":"{self.id}","reset":true}}'
-            if not self.reset:
-                made = f'{{"id":"{self.id}","data":{self._content.value}}}'
-        else:
+        # Called only for a slot that is empty: what it makes stays there, so the next look costs no call.
+        make = _MAKERS.get(name)
+        if make is None:
             raise AttributeError(f"A message has no {name!r}")
+        made = make(self)
         setattr(self, name, made)
         return made
 
+    def _make_id(self) -> str:
+        return f"{self.prefix}{self.offset}"
+
     def _make_wire(self) -> bytes:
-        if self.reset:
+        if self.kind == RESET:
             return encode_event(RESET_DATA, RESET, self.id)
-        return b"id: %b\n%b" % (self.id.encode(), self._content.lines)
+        return b"id: %b\n%b" % (self.id.encode(), (self._same or self)._lines)
+
+    def _make_text(self) -> str:
+        if self.kind == RESET:
+            return f'{{"id":"{self.id}","reset":true}}'
+        return f'{{"id":"{self.id}","data":{(self._same or self)._value}}}'
+
+    def _make_lines(self) -> bytes:
+        return encode_event(self._printable())
+
+    def _make_value(self) -> str:
+        return self.raw.decode() if self.kind == JSON else _json.encode(self._printable()).decode()
+
+    def _printable(self) -> str:
+        """Return the data as text: str as it is, JSON as its text, bytes as base64."""
+        return (b64encode(self.raw) if self.kind == BYTES else self.raw).decode()
+
+    @property
+    def reset(self) -> bool:
+        """Whether messages were missed: load the state anew; what comes next happens from now on."""
+        return self.kind == RESET
 
     @property
     def data(self) -> str | bytes:
         """What was published: a str, or bytes; anything else as the JSON text that it was made into."""
-        raw = self._content.raw
-        return raw if self._content.kind == BYTES else raw.decode()
+        return self.raw if self.kind == BYTES else self.raw.decode()
 
     @property
     def size(self) -> int:
         """The bytes of the data, as it was published."""
-        return len(self._content.raw)
+        return len(self.raw)
 
     def json(self, type: Any = None) -> Any:
         """Return the value of the data, which is JSON; it is made anew each time.
@@ -126,7 +144,7 @@ class Message:
             ValueError: it is no JSON, or not of that type.
         """
         try:
-            return _json.decode(self._content.raw, type)
+            return _json.decode(self.raw, type)
         except (BadRequest, InvalidData) as error:
             raise ValueError(
                 f"The data of message {self.id} is not what was asked for: {error.body}"
@@ -134,7 +152,10 @@ class Message:
 
     def with_id(self, id: str) -> Message:
         """Return the same message under another id, with what was made of it already."""
-        return Message(self.channel, id, self.offset, None if self.reset else self._content)
+        same = self._same or self
+        other = Message(self.channel, "", self.offset, self.kind, self.raw, self.expires, same)
+        other.id = id
+        return other
 
     def model_dump_json(self) -> str:
         """Return its JSON form, under the name by which such objects are asked for it."""
@@ -144,7 +165,13 @@ class Message:
         return f"Message({self.id!r}, reset)" if self.reset else f"Message({self.id!r}, {self.data!r:.100})"
 
 
-_NOTHING = Content(TEXT, b"")  # of a reset
+_MAKERS: dict[str, Callable[[Message], str | bytes]] = {
+    "id": Message._make_id,
+    "wire": Message._make_wire,
+    "text": Message._make_text,
+    "_lines": Message._make_lines,
+    "_value": Message._make_value,
+}
 
 
 class Batch:

@@ -169,7 +169,7 @@ async def ask(
 class NatsEngine:
     """The engine of a bus whose URL begins with `nats://` or `tls://`; `_nats_stream.Settings` reads it."""
 
-    per_process = False
+    logs = None
 
     def __init__(self, url: str) -> None:
         self._settings = Settings(url)

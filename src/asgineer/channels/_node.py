@@ -191,8 +191,8 @@ class Node:
             hub = self.hubs[channel] = Hub(self, channel, history, ttl)
             if self._timer is None:
                 self._timer = _clock.clock.call_later(SWEEP, self._sweep)
-        hub.history = max(hub.history, history)
-        hub.ttl = max(hub.ttl, ttl)
+        else:
+            hub.widen(history, ttl)
         return hub
 
     def _sweep(self) -> None:

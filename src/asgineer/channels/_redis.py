@@ -63,7 +63,7 @@ class RedisEngine:
         ChannelError: redis-py isn't there, or the URL can't be read.
     """
 
-    per_process = False
+    logs = None
 
     def __init__(self, url: str) -> None:
         self._make, self._database, self._place = read_url(url)

@@ -26,7 +26,7 @@ class Puppet:
         tells: `publish` tells the message, as live ones come.
     """
 
-    per_process = False
+    logs = None
 
     def __init__(self) -> None:
         self.epoch = "e"

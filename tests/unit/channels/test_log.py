@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from asgineer.channels._engine import Entry
 from asgineer.channels._log import Log
+from asgineer.channels._message import Message
 
 
-def make_log(*offsets: int, max_bytes: int = 1000, size: int = 1) -> Log[Entry]:
-    log: Log[Entry] = Log("e", offsets[0] - 1, max_bytes)
+def message(offset: int, size: int = 1, expires: float = 0) -> Message:
+    return Message("room", "e.", offset, "t", b"x" * size, expires or 100 + offset)
+
+
+def make_log(*offsets: int, max_bytes: int = 1000, size: int = 1, count: int = 10) -> Log:
+    log = Log("e", offsets[0] - 1, max_bytes, count)
     for offset in offsets:
-        log.append(Entry(offset, "t", b""), size, 100 + offset)
+        log.append(message(offset, size), 0)
     return log
 
 
-def offsets(log: Log[Entry]) -> list[int]:
-    return [entry.offset for entry in log.items]
+def offsets(log: Log) -> list[int]:
+    return [message.offset for message in log.items]
 
 
 def test_it_covers_what_is_in_it_and_the_place_before() -> None:
@@ -23,39 +27,56 @@ def test_it_covers_what_is_in_it_and_the_place_before() -> None:
 
 
 def test_an_empty_log_covers_its_end() -> None:
-    log: Log[Entry] = Log("e", 9, 1000)
+    log = Log("e", 9, 1000, 10)
     assert (log.covers(9), log.covers(8), log.covers(10)) == (True, False, False)
     assert log.index_after(9) == log.end == 0
 
 
 def test_what_is_too_many_falls_off() -> None:
-    log = make_log(1, 2, 3, 4)
-    log.trim(0, 2)
+    log = make_log(1, 2, 3, 4, count=2)
     assert (offsets(log), log.floor, log.last, log.start, log.end) == ([3, 4], 2, 4, 2, 4)
 
 
 def test_what_is_too_old_falls_off_with_its_time() -> None:
     log = make_log(1, 2, 3)
-    log.trim(101.9, 10)
+    log.trim(101.9)
     assert offsets(log) == [2, 3]
-    log.trim(103, 10)
+    log.trim(103)
     assert (offsets(log), log.floor, log.last) == ([], 3, 3)
 
 
+def test_what_is_too_old_falls_off_with_the_next_message() -> None:
+    log = make_log(1, 2, 3)
+    log.append(message(4), 102)
+    assert offsets(log) == [3, 4]
+    log.prepend([message(2, expires=103)], 1)  # of another time than what came live
+    log.append(message(5), 103)
+    assert (offsets(log), log.floor) == ([4, 5], 3)
+
+
+def test_one_that_comes_into_an_empty_log_is_the_oldest() -> None:
+    log = make_log(1)
+    log.trim(200)
+    log.append(message(2, expires=300), 200)
+    log.append(message(3, expires=400), 299)
+    assert offsets(log) == [2, 3]
+    log.append(message(4, expires=400), 300)
+    assert offsets(log) == [3, 4]
+
+
 def test_what_is_too_big_falls_off_but_the_newest_stays() -> None:
-    log = make_log(1, 2, 3, max_bytes=20, size=10)
+    log = make_log(1, 2, max_bytes=20, size=10)
     log.origin_until = 50
-    log.trim(0, 10)
+    log.append(message(3, 10), 0)
     assert offsets(log) == [2, 3]
     assert log.origin_until == 0
-    log.append(Entry(4, "t", b""), 100, 200)
-    log.trim(0, 10)
+    log.append(message(4, 100), 0)
     assert offsets(log) == [4]
 
 
 def test_older_messages_come_before_it() -> None:
     log = make_log(5, 6)
-    log.prepend([Entry(3, "t", b""), Entry(4, "t", b"")], [1, 1], 2, 300)
+    log.prepend([message(3), message(4)], 2)
     assert (offsets(log), log.floor, log.start, log.end) == ([3, 4, 5, 6], 2, -2, 2)
     assert log.index_after(2) == -2
     assert log.items[log.index_after(5) - log.start].offset == 6
@@ -64,7 +85,8 @@ def test_older_messages_come_before_it() -> None:
 def test_an_index_stays_good_when_it_shrinks_and_has_holes() -> None:
     log = make_log(10, 20, 30, 40)
     index = log.index_after(25)
-    log.trim(0, 2)
+    log.count = 2
+    log.trim(0)
     assert log.items[index - log.start].offset == 30
     assert log.index_after(40) == log.end
     log.skip(50)

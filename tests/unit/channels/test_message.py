@@ -7,14 +7,15 @@ import pytest
 
 from asgineer import Batch, Event, Message
 from asgineer.channels._engine import Entry
-from asgineer.channels._message import Content, check_entry, encode_data
+from asgineer.channels._message import check_entry, encode_data
 
 
 def message(kind: str, raw: bytes, id: str = "e.1") -> Message:
-    return Message("room", id, 1, Content(kind, raw))
+    prefix, _, offset = id.partition(".")
+    return Message("room", f"{prefix}.", int(offset), kind, raw)
 
 
-RESET = Message("room", "e.9", 9, None)
+RESET = Message("room", "e.", 9, "reset", b"")
 
 FORMS = [
     (message("t", b"hi"), b"id: e.1\ndata: hi\n\n", '{"id":"e.1","data":"hi"}'),
@@ -41,7 +42,10 @@ def test_forms_are_made_once_and_shared() -> None:
     assert one.text is one.text
     other = one.with_id("v.1~w.2")
     assert other.wire == b"id: v.1~w.2\ndata: hi\n\n"
-    assert other._content is one._content
+    assert other._same is one
+    assert other.text == '{"id":"v.1~w.2","data":"hi"}'
+    assert other.with_id("w.3").wire == b"id: w.3\ndata: hi\n\n"
+    assert other.with_id("w.3")._same is one
     assert RESET.with_id("v.1").reset
 
 
@@ -69,8 +73,6 @@ def test_json() -> None:
 def test_other_names_are_not_there() -> None:
     with pytest.raises(AttributeError, match="A message has no 'body'"):
         message("t", b"").body  # noqa: B018
-    with pytest.raises(AttributeError):
-        Content("t", b"").text  # noqa: B018
 
 
 def test_reprs() -> None:
