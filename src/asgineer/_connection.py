@@ -259,7 +259,7 @@ class ConnectedRequest(BaseRequest):
         """Return the next message of the server, to be awaited, by way of the listener where there is one."""
         # Most requests have none of these, and one coroutine less.
         is_direct = self._listener is None and not self._unread and not self._gone
-        return self._receive_directly() if is_direct else self._next_by_listener()
+        return self._receive_directly(self._receive()) if is_direct else self._next_by_listener()
 
     async def _next_by_listener(self) -> Message:
         if self._unread:
@@ -279,10 +279,10 @@ class ConnectedRequest(BaseRequest):
         finally:
             self._reader = None
 
-    async def _receive_directly(self) -> Message:
+    async def _receive_directly(self, receiving: Awaitable[Message]) -> Message:
         self._reading = True
         try:
-            message = await self._receive()
+            message = await receiving
         finally:
             self._reading = False
         if not message or message["type"] != "http.request":

@@ -7,12 +7,11 @@ limit, and all of them together by `TOGETHER` times as much.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from ._fields import MISSING, check_fields, parse_pairs
-from ._parts import FIELD_TOO_LARGE, URLENCODED, media_type_of, open_parts
+from ._fields import MISSING, check_fields
+from ._parts import FIELD_TOO_LARGE, open_parts
 from ._uploads import DISK_CHUNK, UploadFile, close_files
 from .errors import BadRequest, InvalidData
 
@@ -31,7 +30,7 @@ __all__ = ["Form"]
 T = TypeVar("T")
 
 TOGETHER = 10  # all fields are at most that many times `Limits.form_field`, files in memory `Limits.spool`
-LONG_QUERY = 65_536  # bytes that are decoded in the event loop; more of them take a thread
+LONG = 65_536  # bytes of an urlencoded form that are decoded in the event loop; more of them take a thread
 TOO_MANY_FIELDS = "Too many form fields"
 FIELDS_TOO_LARGE = "Form fields too large"
 
@@ -117,8 +116,60 @@ class Form(Mapping[str, "str | UploadFile"]):
         )
 
 
-async def read_form(headers: Headers, body: AsyncGenerator[bytes], limits: Limits, refuse: Refuse) -> Form:
-    """Read a whole form of either kind.
+class FieldCount:
+    """Counts the fields of an urlencoded form while it comes in, to refuse it once there are too many."""
+
+    __slots__ = ("_limits", "_refuse", "_separators", "_size")
+
+    def __init__(self, limits: Limits, refuse: Refuse) -> None:
+        self._limits = limits
+        self._refuse = refuse
+        self._size = 0
+        self._separators = 0
+
+    def add(self, data: bytes) -> None:
+        """Count one more piece.
+
+        Raises:
+            BodyTooLarge: there are too many fields, or they are too large together.
+        """
+        limits = self._limits
+        self._size += len(data)
+        self._separators += data.count(b"&")
+        if limits.form_fields is not None and self._separators >= max(limits.form_fields, 1):
+            self._refuse(TOO_MANY_FIELDS)
+        if limits.form_field is not None and self._size > TOGETHER * limits.form_field:
+            self._refuse(FIELDS_TOO_LARGE)
+
+
+def check_urlencoded(data: bytes, limits: Limits, refuse: Refuse) -> None:
+    """Hold a whole urlencoded body to the limits, before anything is made of it.
+
+    Raises:
+        BodyTooLarge: it is over one of them.
+    """
+    most = limits.form_fields
+    if most is not None and data.count(b"&") >= most and (most or data.strip(b"&")):
+        refuse(TOO_MANY_FIELDS)
+    if limits.form_field is not None and len(data) > limits.form_field:
+        _check_sizes(data, limits.form_field, refuse)
+
+
+def form_of(pairs: list[tuple[str, str]]) -> Form:
+    """Return the form with these fields, and no file."""
+    values: Values = {}
+    for name, text in pairs:
+        if name in values:
+            values[name].append(text)
+        else:
+            values[name] = [text]
+    return Form(values)
+
+
+async def read_multipart(
+    headers: Headers, body: AsyncGenerator[bytes], limits: Limits, refuse: Refuse
+) -> Form:
+    """Read a whole multipart form.
 
     Raises:
         UnsupportedMediaType: it is no form.
@@ -127,10 +178,7 @@ async def read_form(headers: Headers, body: AsyncGenerator[bytes], limits: Limit
     values: Values = {}
     form = Form(values)
     try:
-        if media_type_of(headers) == URLENCODED:
-            await _read_urlencoded(values, body, limits, refuse)
-        else:
-            await _read_multipart(values, open_parts(headers, body, limits, refuse))
+        await _read_multipart(values, open_parts(headers, body, limits, refuse))
     except BaseException:
         form.close()
         raise
@@ -139,36 +187,14 @@ async def read_form(headers: Headers, body: AsyncGenerator[bytes], limits: Limit
     return form
 
 
-async def _read_urlencoded(
-    values: Values, body: AsyncGenerator[bytes], limits: Limits, refuse: Refuse
-) -> None:
-    chunks = []
-    size = separators = 0
-    async for chunk in body:
-        size += len(chunk)
-        separators += chunk.count(b"&")
-        if limits.form_fields is not None and separators >= max(limits.form_fields, 1):
-            refuse(TOO_MANY_FIELDS)
-        if limits.form_field is not None and size > TOGETHER * limits.form_field:
-            refuse(FIELDS_TOO_LARGE)
-        chunks.append(chunk)
-    data = b"".join(chunks)
-    if limits.form_field is not None:
-        _check_sizes(data, limits.form_field, refuse)
-    pairs = await asyncio.to_thread(parse_pairs, data) if len(data) > LONG_QUERY else parse_pairs(data)
-    if limits.form_fields is not None and len(pairs) > limits.form_fields:
-        refuse(TOO_MANY_FIELDS)
-    for name, text in pairs:
-        values.setdefault(name, []).append(text)
-
-
 def _check_sizes(data: bytes, limit: int, refuse: Refuse) -> None:
     """Refuse a name or value that is too large, as it was sent: "%41" is three bytes."""
-    if len(data) > limit:
-        for pair in data.split(b"&"):
-            name, _, value = pair.partition(b"=")
-            if len(name) > limit or len(value) > limit:
-                refuse(FIELD_TOO_LARGE)
+    if len(data) > TOGETHER * limit:
+        refuse(FIELDS_TOO_LARGE)
+    for pair in data.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if len(name) > limit or len(value) > limit:
+            refuse(FIELD_TOO_LARGE)
 
 
 async def _read_multipart(values: Values, parts: Parts) -> None:

@@ -11,17 +11,20 @@ How the client's leaving is noticed is `_connection`'s work.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from . import _json
-from ._connection import CHUNKS_IN_A_ROW, ConnectedRequest, IdleLimit
+from . import _forms, _json
+from ._connection import CHUNKS_IN_A_ROW, DISCONNECT, ConnectedRequest, IdleLimit
+from ._fields import parse_pairs
 from ._forward import call, scope_for
 from ._headers import encode_headers, is_cross_site, parse_content_type
 from ._interrupt import Guard
 from ._limits import UNSET, Unset
+from ._parts import URLENCODED, media_type_of
 from ._stats import OPEN_STREAMS, counts
+from ._ticker import go_on
 from .errors import (
     BadRequest,
     BodyTooLarge,
@@ -35,13 +38,15 @@ from .errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
-    from typing import NoReturn
+    from typing import NoReturn, TypeAlias
 
     from ._forms import Form
     from ._forward import ASGIApp
     from ._headers import RawHeaders
     from ._parts import Parts
     from ._request import Message
+
+    Look: TypeAlias = Callable[[bytes], object]
 
 __all__ = ["HttpRequest"]
 
@@ -84,14 +89,6 @@ def check_chunk(data: Any, kind: str = "Can only send bytes/str") -> bytes:
     raise TypeError(f"{kind}, not {type(data).__name__}")
 
 
-@cache  # an import statement inside a function costs a microsecond or two each time
-def _load_read_form() -> Callable[..., Awaitable[Form]]:
-    """Load what forms need, with the first one."""
-    from ._forms import read_form
-
-    return read_form
-
-
 async def _pieces_of(body: bytes) -> AsyncGenerator[bytes]:
     for start in range(0, len(body), KEPT_PIECE):
         yield body[start : start + KEPT_PIECE]
@@ -111,6 +108,7 @@ class HttpRequest(ConnectedRequest):
     _refusal: HTTPError | None = None  # why it is REFUSED
     _body_stage: str = UNREAD
     _body: bytes | None = None
+    _begun: Awaitable[Message] | None = None  # the first piece of a body that did not come with the head
     _form: Form | None = None
     _content_length: int | None = None  # what the head of a streamed response promised
 
@@ -166,12 +164,42 @@ class HttpRequest(ConnectedRequest):
             DisconnectedError: the client left before the end.
         """
         if self._body is None:
-            if isinstance(limit, Unset):
-                limit = self._settings.limits.body
-            if self._body_stage is UNREAD:
-                self._check_declared_length(limit)
-            self._body = await self._read_body(limit)
+            body = self._begin_body(limit)
+            self._body = await self._read_body(limit) if body is None else body
         return self._body
+
+    def _begin_body(self, limit: int | None | Unset) -> bytes | None:
+        """Return the body if it is here, as one that came with the head is, else None: `_read_body` waits.
+
+        One step of the server's `receive`, taken by hand. A coroutine that could wait, with a timer
+        for it, would cost more than the JSON of a small body.
+        """
+        if isinstance(limit, Unset):
+            limit = self._settings.limits.body
+        if self._body_stage is not UNREAD:
+            raise UsageError(f"Request body was already {self._body_stage}")
+        self._check_declared_length(limit)
+        self._body_stage = CONSUMED
+        if self._listener is not None or self._gone:
+            return None
+        steps = self._receive().__await__()
+        try:
+            first = next(steps)
+        except StopIteration as end:
+            message = end.value
+        else:
+            self._begun = go_on(first, steps)
+            return None
+        if not message or message["type"] != "http.request":
+            self._note_disconnect()
+            message = DISCONNECT
+        body, more = _piece_of(message)
+        if limit is not None and len(body) > limit:
+            self._refuse_body()
+        if more:
+            self._unread = [message]
+            return None
+        return body
 
     def _check_declared_length(self, limit: int | None) -> None:
         declared = self.headers.get("content-length")
@@ -183,17 +211,25 @@ class HttpRequest(ConnectedRequest):
         if limit is not None and (len(declared) > 18 or int(declared) > limit):
             self._refuse_body()
 
-    async def _read_body(self, limit: int | None) -> bytes:
+    async def _read_body(self, limit: int | None | Unset, look: Look | None = None) -> bytes:
+        """Wait for the rest of a body that `_begin_body` began; each piece is shown to `look`."""
         # As _read_pieces does it: an iterator between would cost as much as all the rest.
-        idle = self._begin_to_read()
+        if isinstance(limit, Unset):
+            limit = self._settings.limits.body
+        idle = IdleLimit(self._settings.limits.body_idle)
+        begun, self._begun = self._begun, None
         chunks = []
         size, more = 0, True
         try:
             while more:
-                chunk, more = _piece_of(await idle.wait(self._next_message()))
+                next_message = self._next_message() if begun is None else self._receive_directly(begun)
+                begun = None
+                chunk, more = _piece_of(await idle.wait(next_message))
                 size += len(chunk)
                 if limit is not None and size > limit:
                     self._refuse_body()
+                if look is not None:
+                    look(chunk)
                 if chunk:
                     chunks.append(chunk)
         except RequestTimeout as error:
@@ -254,7 +290,13 @@ class HttpRequest(ConnectedRequest):
             BodyTooLarge, UsageError, RequestTimeout, DisconnectedError: as `get_body`.
         """
         self._check_says_json()
-        return _json.decode(await self.get_body(limit), type)
+        body = self._body
+        if body is None:
+            body = self._begin_body(limit)  # as get_body does it, which would be one more coroutine
+            if body is None:
+                body = await self._read_body(limit)
+            self._body = body
+        return _json.decode(body, type)
 
     def _check_says_json(self) -> None:
         headers = self.headers
@@ -291,16 +333,28 @@ class HttpRequest(ConnectedRequest):
             BodyTooLarge: over the limit, or over one of `Limits.form_fields`, `form_files`, `form_field`.
             UsageError, RequestTimeout, DisconnectedError: as `get_body`.
         """
-        if self._form is None:
-            body = self._iter_limited(limit)
-            self._held = True
-            self._form = await _load_read_form()(self.headers, body, self._settings.limits, self._refuse_body)
+        form = self._form
+        if form is None:
+            form = self._form = await self._read_form(limit)
         if type is None:
-            return self._form
-        value, errors = self._form.check(type)
+            return form
+        value, errors = form.check(type)
         if errors:
             raise InvalidData(errors)
         return value
+
+    async def _read_form(self, limit: int | None | Unset) -> Form:
+        limits = self._settings.limits
+        if media_type_of(self.headers) == URLENCODED:
+            body = self._begin_body(limit) if self._body is None else self._body
+            if body is None:
+                body = await self._read_body(limit, _forms.FieldCount(limits, self._refuse_body).add)
+            _forms.check_urlencoded(body, limits, self._refuse_body)
+            if len(body) > _forms.LONG:
+                return _forms.form_of(await asyncio.to_thread(parse_pairs, body))
+            return _forms.form_of(parse_pairs(body))
+        self._held = True  # for the files
+        return await _forms.read_multipart(self.headers, self._iter_limited(limit), limits, self._refuse_body)
 
     def iter_form(self, limit: int | None | Unset = UNSET) -> Parts:
         """Iterate over the parts of a multipart form as they come in, without keeping any of it.

@@ -148,7 +148,7 @@ def test_a_long_urlencoded_form_is_decoded_by_a_thread(monkeypatch: pytest.Monke
         threads.append(threading.current_thread() is threading.main_thread())
         return [("a", str(len(data)))]
 
-    monkeypatch.setattr("asgineer._forms.parse_pairs", parse)
+    monkeypatch.setattr("asgineer._http.parse_pairs", parse)
     for size in (65_536, 65_537):
         assert outcome(contents, b"a=" + b"x" * (size - 2), QUERY_TYPE) == {"a": [str(size)]}
     assert threads == [True, False]
