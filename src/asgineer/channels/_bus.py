@@ -244,7 +244,7 @@ class Channel:
         node = await self.bus.connect()
         hub = node.hubs.get(self.name)
         if hub is not None and hub.is_sure:
-            return f"{hub.prefix}{hub.end()}"
+            return hub.position()
         found = await node.engine.history(self.name, None, 0, history=self.history, ttl=self.ttl)
         return f"{prefix_of(found.epoch, self._tag)}{found.last}"
 

@@ -30,11 +30,12 @@ class Fallen(Exception):
 class Cursor:
     """One subscriber's place in one channel; `open` comes first, `close` last."""
 
-    __slots__ = ("_hub", "_log", "_next", "_offset", "_prefix", "_slow", "_stands")
+    __slots__ = ("_hub", "_log", "_make_future", "_next", "_offset", "_prefix", "_slow", "_stands")
 
     def __init__(self, node: Node, channel: Channel, slow: str) -> None:
         self._hub = node.hub(channel.name, channel.history, channel.ttl)
         self._hub.users += 1
+        self._make_future = node.loop.create_future
         self._stands = True
         self._log: Log | None = None
         self._next = 0  # the index in the log
@@ -89,22 +90,23 @@ class Cursor:
         self._log = log
         self._offset = offset
         self._next = log.index_after(offset)
-        self._prefix = self._hub.prefix
+        self._prefix = log.prefix
 
     async def _reset(self) -> Message:
         """Go to the end of the log, and return what tells so."""
         hub = self._hub
         self._stand_at(await hub.current(), hub.end())
         self._prefix = ""  # until it is told: who comes back before that is told again
-        return Message(hub.name, hub.prefix, self._offset, RESET, b"")
+        assert self._log is not None
+        return Message(hub.name, self._log.prefix, self._offset, RESET, b"")
 
     def take(self) -> Message | None:
         """Return the next message that is there; None: none, or `is_behind`."""
         log = self._log
-        if log is not self._hub.log or log is None:
+        if log is None or log.is_over:
             return None
         while log.start <= self._next < log.end:
-            message = log.items[self._next - log.start]
+            message = log.message(self._next, is_shared=self._hub.users > 1)
             self._next += 1
             if message.offset > self._offset:  # it began at a message that had not come here yet
                 self._offset = message.offset
@@ -118,18 +120,18 @@ class Cursor:
 
     def ready(self) -> asyncio.Future[None] | None:
         """Return what is done when a message may have come; None: one is there, or it `is_behind`."""
-        log, hub = self._log, self._hub
-        if log is None or log is not hub.log or self._next != log.end:
+        log = self._log
+        if log is None or log.is_over or self._next != log.end:
             return None
-        future: asyncio.Future[None] = hub.node.loop.create_future()
-        hub.waiting.add(future)
+        future: asyncio.Future[None] = self._make_future()
+        log.waiting.add(future)
         return future
 
     @property
     def is_behind(self) -> bool:
         """Whether the log can't go on from here by itself."""
         log = self._log
-        return log is not self._hub.log or log is None or self._next < log.start
+        return log is None or log.is_over or self._next < log.start
 
     async def catch_up(self) -> Message | None:
         """Look for what follows; return the reset that tells that it is gone, None when it goes on.
@@ -148,7 +150,7 @@ class Cursor:
         log = await hub.current()
         if log.epoch == epoch and self._slow == "close":
             raise Fallen
-        if log.epoch == epoch and self._slow == "latest" and log.items:
-            self._stand_at(log, log.items[-1].offset - 1)
+        if log.epoch == epoch and self._slow == "latest" and log.start < log.end:
+            self._stand_at(log, log.item(log.end - 1)[0] - 1)
             return None
         return await self._reset()

@@ -23,8 +23,8 @@ from .. import _clock
 from .._log import log_error
 from ..errors import ChannelError
 from ._log import Log
-from ._message import Message, check_entry
-from ._position import prefix_of, tag_of
+from ._message import check_entry
+from ._position import tag_of
 
 if TYPE_CHECKING:
     from ._engine import Entry
@@ -71,7 +71,6 @@ class Hub:
         "log",
         "name",
         "node",
-        "prefix",
         "tag",
         "ttl",
         "users",
@@ -85,7 +84,6 @@ class Hub:
         self.history = history
         self.ttl = ttl
         self.log: Log | None = None
-        self.prefix = ""
         self.users = 0
         self.left: float | None = None
         self.waiting: set[asyncio.Future[None]] = set()
@@ -145,6 +143,11 @@ class Hub:
         assert self.log is not None
         return max(self.log.last, self._published)
 
+    def position(self) -> str:
+        """Return `end` as clients know it."""
+        assert self.log is not None
+        return f"{self.log.prefix}{self.end()}"
+
     async def fetch_published(self) -> None:
         """Fetch what was published from here, where live has not brought it yet."""
         if self.log is not None and self._published > self.log.last:
@@ -199,20 +202,19 @@ class Hub:
     def _add(self, log: Log, entry: Entry, seconds: float) -> None:
         """Put the next message into the log, for so many seconds at most."""
         now = _clock.clock.time()
-        message = self._message_of(entry, now + seconds)
-        if message is None:
-            log.skip(entry.offset)
+        if self._is_good(entry):
+            log.append((entry.offset, entry.kind, entry.data, now + seconds), now)
         else:
-            log.append(message, now)
+            log.skip(entry.offset)
 
-    def _message_of(self, entry: Entry, expires: float) -> Message | None:
-        """Return the message of an entry; None for one that can't be read, which is counted."""
+    def _is_good(self, entry: Entry) -> bool:
+        """Say whether an entry can be read; one that can't is counted."""
         try:
             check_entry(entry, self.node.max_message)
         except ValueError as error:
             self.node.ignored(self.name, str(error))
-            return None
-        return Message(self.name, self.prefix, entry.offset, entry.kind, entry.data, expires)
+            return False
+        return True
 
     def lose(self) -> None:
         """Take it that live messages are missing from now on."""
@@ -292,7 +294,7 @@ class Hub:
         self._done = self._begun
         log.count = max(log.count, self.history)
         log.origin_until = inf
-        self.log, self.prefix = log, log.prefix
+        self.log = log
         log.waiting |= self.waiting
         self.waiting = log.waiting
         self.is_sure = True
@@ -342,17 +344,17 @@ class Hub:
 
     def _begin(self, run: Run) -> Log:
         """Begin another log: whoever stands in the old one is told."""
-        log = self.log = Log(run.epoch, run.floor, self.node.max_log, self.history)
-        self.prefix = prefix_of(run.epoch, self.tag)
+        if self.log is not None:
+            self.log.is_over = True
+        log = self.log = Log(self.name, run.epoch, run.floor, self.node.max_log, self.history, self.waiting)
         self._published = 0
         return log
 
     def _prepend(self, log: Log, run: Run, seconds: float) -> None:
         """Put what is older than the log before it."""
         expires = _clock.clock.time() + seconds
-        older = [entry for entry in run.entries if entry.offset <= log.floor]
-        messages = [message for entry in older if (message := self._message_of(entry, expires))]
-        log.prepend(messages, run.floor)
+        older = [entry for entry in run.entries if entry.offset <= log.floor and self._is_good(entry)]
+        log.prepend([(entry.offset, entry.kind, entry.data, expires) for entry in older], run.floor)
 
     def _merge_early(self) -> bool:
         """Add what came while history was read; say whether it went on from there."""

@@ -1,7 +1,7 @@
 """The engine of one process: logs in memory, nothing to install and nothing to connect to.
 
 What it keeps is what subscribers stand in: a hub takes the log as it is, with those who wait for its
-next message, so a message is made once, is in one log, and wakes them without a way in between.
+next message, so a message is in one log, and wakes them without a way in between.
 Its epoch is drawn when it is opened, so inside the loop and after a server has forked. A log that has
 been empty and unheard for a while is forgotten; the next one of that name begins where the highest
 of them ended, so that no position ever means two things.
@@ -10,7 +10,6 @@ of them ended, so that no position ever means two things.
 from __future__ import annotations
 
 import os
-from itertools import islice
 from math import inf
 from types import coroutine
 from typing import TYPE_CHECKING
@@ -18,11 +17,8 @@ from typing import TYPE_CHECKING
 from .. import _clock
 from ._engine import Entry, History
 from ._log import Log
-from ._message import Message
-from ._position import prefix_of, tag_of
 
 if TYPE_CHECKING:
-    from asyncio import Future
     from collections.abc import Generator, Sequence
 
     from .._clock import Timer
@@ -37,24 +33,20 @@ class OwnLog(Log):
     Attributes:
         keys: the offsets of messages by the key that they were published with.
         is_heard: somebody is told of its messages.
-        prefix: what stands before the offset in its positions.
-        waiting: the futures of those who wait for the next message.
     """
 
-    __slots__ = ("is_heard", "keys", "prefix", "waiting")
+    __slots__ = ("is_heard", "keys")
 
     def __init__(self, channel: str, epoch: str, floor: int, max_bytes: int) -> None:
-        super().__init__(epoch, floor, max_bytes, 0)
+        super().__init__(channel, epoch, floor, max_bytes, 0)
         self.keys: dict[str, int] = {}
         self.is_heard = False
-        self.prefix = prefix_of(epoch, tag_of(channel))
-        self.waiting: set[Future[None]] = set()
         self.origin_until = inf
 
     def trim(self, now: float) -> None:
         """Drop what is out of bounds, and keys that have outlived their messages."""
         super().trim(now)
-        if len(self.keys) > 2 * len(self.items):
+        if len(self.keys) > 2 * (self.end - self.start):
             floor = self.floor
             self.keys = {key: offset for key, offset in self.keys.items() if offset > floor}
 
@@ -91,7 +83,7 @@ class MemoryEngine:
             if known > log.floor:
                 return self._epoch, known
             log.keys[key] = offset
-        log.append(Message(channel, log.prefix, offset, kind, data, now + ttl), now)
+        log.append((offset, kind, data, now + ttl), now)
         if log.is_heard:
             for future in log.waiting:
                 if not future.done():
@@ -113,11 +105,10 @@ class MemoryEngine:
         log = self.logs.get(channel) or self._begin(channel)
         log.count = max(log.count, history)
         log.trim(_clock.clock.time())
-        begin = len(log.items) if after is None else log.index_after(after) - log.start
-        found = list(islice(log.items, begin, begin + limit))
-        entries = [Entry(message.offset, message.kind, message.raw) for message in found]
-        complete = begin + len(entries) == len(log.items)
-        return History(self._epoch, entries, log.floor + 1, log.last, complete)
+        begin = log.end if after is None else log.index_after(after)
+        end = min(begin + limit, log.end)
+        entries = [Entry(*log.item(index)[:3]) for index in range(begin, end)]
+        return History(self._epoch, entries, log.floor + 1, log.last, end == log.end)
 
     async def listen(self, channels: Sequence[str]) -> None:
         """Wake those who wait for messages of `channels` from now on."""
@@ -142,7 +133,7 @@ class MemoryEngine:
         now = _clock.clock.time()
         for channel, log in list(self.logs.items()):
             log.trim(now)
-            if not log.items and not log.is_heard:
+            if log.start == log.end and not log.is_heard:
                 self._highest = max(self._highest, log.last)
                 del self.logs[channel]
         self._timer = _clock.clock.call_later(SWEEP, self._sweep) if self.logs else None

@@ -8,7 +8,6 @@ as in JSON, they are base64.
 from __future__ import annotations
 
 from base64 import b64encode
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 from .. import _json
@@ -36,17 +35,14 @@ class Message:
         text: its JSON form, as websockets send it.
         prefix: what stands before the offset in the id; "" where the id is another one.
         offset, kind, raw: as engines have them; the kind of a reset is RESET.
-        expires: when it is too old for the log that it is in.
     """
 
     # One object, and none in it that nobody has asked for: making them is the most of what a message to
     # a single subscriber costs, and the collector looks at all that is retained.
     __slots__ = (
         "_lines",
-        "_same",
         "_value",
         "channel",
-        "expires",
         "id",
         "kind",
         "offset",
@@ -61,11 +57,9 @@ class Message:
     offset: int
     kind: str
     raw: bytes
-    expires: float
     id: str
     text: str
     wire: bytes
-    _same: Message | None  # the one that this is under another id
     _value: str  # the data as JSON text
     _lines: bytes  # the data as the lines of an event, with the blank one that ends it
 
@@ -76,16 +70,12 @@ class Message:
         offset: int,
         kind: str,
         raw: bytes,
-        expires: float = inf,
-        same: Message | None = None,
     ) -> None:
         self.channel = channel
         self.prefix = prefix
         self.offset = offset
         self.kind = kind
         self.raw = raw
-        self.expires = expires
-        self._same = same
 
     def __getattr__(self, name: str) -> Any:
         # Called only for a slot that is empty: what it makes stays there, so the next look costs no call.
@@ -102,12 +92,12 @@ class Message:
     def _make_wire(self) -> bytes:
         if self.kind == RESET:
             return encode_event(RESET_DATA, RESET, self.id)
-        return b"id: %b\n%b" % (self.id.encode(), (self._same or self)._lines)
+        return b"id: %b\n%b" % (self.id.encode(), self._lines)
 
     def _make_text(self) -> str:
         if self.kind == RESET:
             return f'{{"id":"{self.id}","reset":true}}'
-        return f'{{"id":"{self.id}","data":{(self._same or self)._value}}}'
+        return f'{{"id":"{self.id}","data":{self._value}}}'
 
     def _make_lines(self) -> bytes:
         return encode_event(self._printable())
@@ -152,10 +142,7 @@ class Message:
 
     def with_id(self, id: str) -> Message:
         """Return the same message under another id, with what was made of it already."""
-        same = self._same or self
-        other = Message(self.channel, "", self.offset, self.kind, self.raw, self.expires, same)
-        other.id = id
-        return other
+        return _Renamed(self, id)
 
     def model_dump_json(self) -> str:
         """Return its JSON form, under the name by which such objects are asked for it."""
@@ -165,12 +152,29 @@ class Message:
         return f"Message({self.id!r}, reset)" if self.reset else f"Message({self.id!r}, {self.data!r:.100})"
 
 
+class _Renamed(Message):
+    """A message under another id; what was made of its data is the other one's."""
+
+    __slots__ = ("_same",)
+
+    def __init__(self, same: Message, id: str) -> None:
+        super().__init__(same.channel, "", same.offset, same.kind, same.raw)
+        self._same = same
+        self.id = id
+
+    def _make_lines(self) -> bytes:
+        return self._same._lines
+
+    def _make_value(self) -> str:
+        return self._same._value
+
+
 _MAKERS: dict[str, Callable[[Message], str | bytes]] = {
-    "id": Message._make_id,
-    "wire": Message._make_wire,
-    "text": Message._make_text,
-    "_lines": Message._make_lines,
-    "_value": Message._make_value,
+    "id": lambda message: message._make_id(),
+    "wire": lambda message: message._make_wire(),
+    "text": lambda message: message._make_text(),
+    "_lines": lambda message: message._make_lines(),
+    "_value": lambda message: message._make_value(),
 }
 
 

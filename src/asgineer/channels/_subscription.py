@@ -8,6 +8,7 @@ Waiting costs one future, in the set of each channel's hub, and being woken one 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 from .. import _clock
@@ -18,7 +19,7 @@ from ._message import Batch, Message
 from ._position import UNKNOWN, join_positions, split_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ._bus import Bus, Channel
     from ._node import Node
@@ -47,12 +48,10 @@ class Subscription:
         "_since",
         "_single",
         "_slow",
-        "_take",
         "_turn",
     )
 
     _node: Node
-    _take: Callable[[], Message | None]
 
     def __init__(self, bus: Bus, channels: Sequence[Channel], since: str | None, slow: str) -> None:
         if not (since is None or isinstance(since, str)):
@@ -64,7 +63,7 @@ class Subscription:
         self._since = since
         self._slow = slow
         self._cursors: list[Cursor] = []
-        self._resets: list[tuple[Cursor, Message]] = []  # to be told, each before its channel goes on
+        self._resets: deque[tuple[Cursor, Message]] | None = None  # to be told, before their channels go on
         self._single: Cursor | None = None  # the only one, once it is open
         self._turn = 0  # whose message comes next, of several channels
         self._is_open = False
@@ -97,10 +96,8 @@ class Subscription:
             except BaseException:
                 self._leave()
                 raise
-            self._take = self._take_in_turn
             if len(self._cursors) == 1:
                 (self._single,) = self._cursors
-                self._take = self._single.take
             self._is_open = True
         return UNKNOWN if self._resets else self.position
 
@@ -118,7 +115,12 @@ class Subscription:
             if isinstance(result, BaseException):
                 raise result
             if result is not None:
-                self._resets.append((cursor, result))
+                self._tell_first(cursor, result)
+
+    def _tell_first(self, cursor: Cursor, reset: Message) -> None:
+        if self._resets is None:
+            self._resets = deque()
+        self._resets.append((cursor, reset))
 
     def _take_in_turn(self) -> Message | None:
         """Return the next message of the next channel that has one, under an id for all of them."""
@@ -134,8 +136,8 @@ class Subscription:
         if not self._is_open and not self._is_closed:
             await self.open()
         while True:
-            if self._resets:
-                return self._next_reset()
+            if self._resets is not None:
+                return self._next_reset(self._resets)
             if self._is_closed:
                 raise StopAsyncIteration
             future = self.ready()
@@ -148,14 +150,17 @@ class Subscription:
                     raise
                 if self._is_closed:
                     continue
-            message = self._take()
+            single = self._single
+            message = self._take_in_turn() if single is None else single.take()
             if message is not None:
                 return message
             if future is None:
                 await self._wait()
 
-    def _next_reset(self) -> Message:
-        cursor, message = self._resets.pop(0)
+    def _next_reset(self, resets: deque[tuple[Cursor, Message]]) -> Message:
+        cursor, message = resets.popleft()
+        if not resets:
+            self._resets = None
         cursor.tell(message)
         return message if len(self._cursors) == 1 else message.with_id(self.position)
 
@@ -164,27 +169,31 @@ class Subscription:
 
         For a stream that waits: a future costs it less than the three coroutines of the iteration.
         """
-        if self._single is None or self._is_closed or self._resets:
+        single = self._single
+        if single is None or self._is_closed or self._resets is not None:
             return None
-        if self._node.is_closing or self._node.state == "closed":
+        node = self._node
+        if node.is_closing or node.state == "closed":
             return None
-        self._future = self._single.ready()
-        return self._future
+        self._future = future = single.ready()
+        return future
 
     def pending(self) -> list[Message]:
         """Return the messages that are there now, up to 64 KiB of data and one message more."""
-        if self._resets or not self._is_open or self._is_closed:
+        if self._resets is not None or not self._is_open or self._is_closed:
             return []
-        message = self._take()
+        single = self._single
+        message = self._take_in_turn() if single is None else single.take()
         if message is None:
             return []
-        if self._single is not None and self._single.is_at_end:  # as nearly always
+        if single is not None and single.is_at_end:  # as nearly always
             return [message]
         return [message, *self._gather(CHUNK - message.size)]
 
     def _gather(self, room: int) -> list[Message]:
         messages: list[Message] = []
-        while room > 0 and (message := self._take()) is not None:
+        take = self._take_in_turn if self._single is None else self._single.take
+        while room > 0 and (message := take()) is not None:
             messages.append(message)
             room -= message.size
         return messages
@@ -215,7 +224,7 @@ class Subscription:
                 timer.cancel()
         else:
             if reset is not None:
-                self._resets.append((cursor, reset))
+                self._tell_first(cursor, reset)
 
     async def _sleep(self) -> None:
         """Wait until something came in one of the channels, or `_wake` is called."""

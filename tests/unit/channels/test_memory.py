@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from asgineer import Bus
 from asgineer.channels._memory import SWEEP, MemoryEngine
-from tests.unit.turns import advance
+from tests.unit.turns import advance, settle
 
 if TYPE_CHECKING:
     from asgineer.testing._fakeclock import FakeClock
@@ -94,3 +95,54 @@ async def test_a_channel_that_nobody_hears_is_forgotten_too(clock: FakeClock) ->
             await advance(clock, 5)
         assert memory_of(bus).logs == {}
         assert (bus.status.channels, clock.waiting) == (0, 0)
+
+
+async def test_the_largest_bound_that_somebody_asks_for_counts() -> None:
+    async with Bus() as bus:
+        small, large = bus.channel("room", history=2), bus.channel("room", history=4)
+        for publisher, subscriber in ((small, large), (large, small)):
+            first, second = small.subscribe(), subscriber.subscribe()
+            for subscription in (first, second):
+                await subscription.open()
+            for number in range(5):
+                await publisher.publish(number)
+            assert len((await subscriber.read(since="")).messages) == 4
+
+
+async def test_who_is_cancelled_while_a_message_comes() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        one, other = room.subscribe(), room.subscribe()
+        waiting = [asyncio.create_task(anext(one)), asyncio.create_task(anext(other))]
+        await settle()
+        waiting[0].cancel()
+        await room.publish("x")
+        assert (await waiting[1]).data == "x"
+        assert [message.data for message in one.pending()] == ["x"]
+
+
+async def test_what_several_take_is_one_object() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        one, other = room.subscribe(), room.subscribe()
+        await one.open()
+        await room.publish("alone")
+        assert [message.data for message in one.pending()] == ["alone"]
+        await other.open()
+        await room.publish("shared")
+        assert one.pending()[0] is other.pending()[0]
+
+
+async def test_the_engine_can_be_asked_as_any_other() -> None:
+    async with Bus() as bus:
+        room = bus.channel("room")
+        for number in range(5):
+            await room.publish(number)
+        engine = memory_of(bus)
+        found = await engine.history("room", 1, 3, history=500, ttl=300)
+        assert [(entry.offset, entry.kind, entry.data) for entry in found.entries] == [
+            (2, "j", b"1"),
+            (3, "j", b"2"),
+            (4, "j", b"3"),
+        ]
+        assert (found.first, found.last, found.complete) == (1, 5, False)
