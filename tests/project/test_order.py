@@ -1,4 +1,4 @@
-"""The guide has one order: the README's list, the navigation of the site, and what each page calls the next."""
+"""The guide has one order: the README's list, the navigation of the site, what each page calls the next."""
 
 from __future__ import annotations
 
