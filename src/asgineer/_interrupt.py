@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 T = TypeVar("T")
+_current_task = asyncio.current_task
 
 
 class Interrupt:
@@ -57,23 +58,29 @@ class Interrupt:
 class Guard:
     """The waits of one task, one after the other, that `tell` ends: an Interrupt that is made once."""
 
-    __slots__ = ("_before", "_cancelled", "_task", "_waiting", "error")
+    __slots__ = ("_before", "_cancelled", "_loop", "_task", "_waiting", "error")
 
     def __init__(self) -> None:
-        self._task = asyncio.current_task()
-        self._before = 0 if self._task is None else self._task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self.take_over()
         self._waiting = False
         self._cancelled = False
         #: What the waits end with, once it was told.
         self.error: Exception | None = None
 
+    def take_over(self) -> None:
+        """Have the next wait be one of the current task, and count the cancellations from now on."""
+        # Without the loop it would ask the system for the process id, on Python 3.11.
+        self._task = task = _current_task(self._loop)
+        self._before = 0 if task is None else task.cancelling()
+
     def tell(self, error: Exception) -> None:
         """End the wait, and every later one, by raising `error`; the first one told counts."""
         if self.error is None:
             self.error = error
-            if asyncio.current_task() is self._task:
+            if _current_task(self._loop) is self._task:
                 # It runs, so it can't be cancelled now: that would hit an await after the wait.
-                asyncio.get_running_loop().call_soon(self._cancel)
+                self._loop.call_soon(self._cancel)
             else:
                 self._cancel()
 
@@ -123,6 +130,12 @@ class Guard:
         ours = self._cancelled and self._task is not None and self._task.uncancel() <= self._before
         self._cancelled = False
         return self.error if ours and self.error is not None else cancellation
+
+    def raise_instead_of(self, cancellation: asyncio.CancelledError) -> None:
+        """Raise that error; return where the cancellation is another's."""
+        if self.instead_of(cancellation) is not cancellation:
+            assert self.error is not None
+            raise self.error from None
 
     def _stop_waiting(self) -> None:
         """Take back a cancellation that was swallowed, or that became another exception."""

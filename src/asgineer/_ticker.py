@@ -86,6 +86,13 @@ class Ticker:
             # The server had room for it and did not wait: nearly every send. To watch it all the
             # same cost a third of what an event costs (on 3.11 `current_task` is a system call).
             return end.value  # type: ignore[no-any-return]
+        return (yield from self.go_on_within(seconds, first, steps, expire))
+
+    @types.coroutine
+    def go_on_within(
+        self, seconds: float | None, first: Any, steps: Generator[Any, Any, T], expire: Callable[[], object]
+    ) -> Generator[Any, Any, T]:
+        """Do so for an await whose first step was taken by hand, and gave `first`."""
         if seconds is None:
             return (yield from go_on(first, steps))
         self._wind_up()

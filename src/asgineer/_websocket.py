@@ -17,12 +17,12 @@ from . import _json
 from ._abort import abort, close_code
 from ._forward import call, scope_for
 from ._headers import encode_headers, is_same_origin
-from ._interrupt import Guard, Interrupt, close
+from ._interrupt import Guard, close
 from ._request import BaseRequest
-from ._shutdown import notice, unless_closing
+from ._shutdown import notice
 from ._sse import Event
 from ._stats import SEND_TIMEOUTS, counts
-from ._ticker import Ticker, ticker
+from ._ticker import ticker
 from .errors import BadRequest, DisconnectedError, HTTPError, InvalidData, ServerClosing, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = ["WebsocketRequest"]
 T = TypeVar("T")
 CONNECTING, OPEN, CLOSED = "connecting", "open", "closed"
 NO_CODE, ABNORMAL = 1005, 1006  # RFC 6455 section 7.4.1: no code was sent; no close frame came
+MAX_UTF8 = 4  # bytes of a character
 SENDS_IN_A_ROW = 2  # without a receive; then somebody has to listen whether the client is there
 MAX_REASON = 123  # bytes: a close frame holds 125, the code takes two
 
@@ -47,12 +48,10 @@ class WebsocketRequest(BaseRequest):
     _stage: str = CONNECTING
     _asked: bool = False  # the server's "websocket.connect" was received
     _gone: DisconnectedError | None = None  # how the client left
-    _receiving: Interrupt | None = None  # ends the wait of who receives
-    _closed: DisconnectedError | None = None  # what that wait ends with, once we have closed
+    _receiving: Guard | None = None  # ends the waits of who receives; made once, with the first of them
     _has_received: bool = False  # the handler takes messages, so it learns by them that the client left
     _watchers: set[Callable[[Exception], object]] | None = None  # to be told so, where it takes none
     _sends_in_a_row: int = 0
-    _ticker: Ticker | None = None
     _listener: asyncio.Task[None] | None = None
     _unread: deque[Message] | None = None  # what the listener has received for the handler
     _unread_size: int = 0
@@ -142,6 +141,40 @@ class WebsocketRequest(BaseRequest):
                 another task closed it meanwhile.
             ServerClosing: the server began to stop, before or during the wait.
         """
+        if self._stage is not OPEN or self._gone is not None:
+            await self._check_can_receive()
+        guard = self._receiving or self._begin_to_receive()
+        if guard._waiting:
+            raise UsageError("Cannot receive in two tasks at once")
+        if guard.error is not None:
+            raise guard.error
+        # One frame, and no object that is made for a message: each would be a tenth of what an echo
+        # costs us.
+        guard.take_over()
+        guard._waiting = True
+        try:
+            message = await (self._receive() if self._unread is None else self._next_unread())
+        except asyncio.CancelledError as cancellation:
+            guard.raise_instead_of(cancellation)
+            raise
+        finally:
+            guard._waiting = False
+            if guard._cancelled:
+                guard._stop_waiting()
+        if message["type"] != "websocket.receive":
+            raise self._note_disconnect(message)
+        self._sends_in_a_row = 0
+        data = message.get("text")
+        if data is None:
+            data = _data_of(message)
+        limit = self._settings.limits.message
+        if limit is not None and len(data) * MAX_UTF8 > limit and _size_of(data) > limit:
+            await self.close(1009, "Message too big")
+            raise DisconnectedError("A message was too big", code=1009, reason="Message too big")
+        return data
+
+    async def _check_can_receive(self) -> None:
+        """Raise what is wrong with receiving now, if anything is."""
         if self._stage is CONNECTING:
             raise UsageError("Cannot receive before calling accept: await request.accept() first")
         if self._gone and not self._unread:
@@ -149,27 +182,23 @@ class WebsocketRequest(BaseRequest):
             raise self._too_late("Cannot receive from ws that already disconnected")
         if self._stage is CLOSED:
             raise UsageError("Cannot receive from a closed websocket")
-        if self._receiving:
-            raise UsageError("Cannot receive in two tasks at once")
+
+    def _begin_to_receive(self) -> Guard:
+        """Make what ends the waits for messages, and be told that the server begins to stop until `_end`."""
+        self._receiving = guard = Guard()
         self._has_received = True
-        self._receiving = Interrupt()
-        try:
-            message = await unless_closing(self._next_message, self._receiving)
-        except ServerClosing:
-            if self._closed:
-                raise self._closed from None
-            raise
-        finally:
-            self._receiving = None
-        if message["type"] != "websocket.receive":
-            raise self._note_disconnect(message)
-        self._sends_in_a_row = 0
-        data = _data_of(message)
-        limit = self._settings.limits.message
-        if limit is not None and _size_of(data) > limit:
-            await self.close(1009, "Message too big")
-            raise DisconnectedError("A message was too big", code=1009, reason="Message too big")
-        return data
+        closing = notice()
+        closing.add(self._begin_to_close)
+        if closing.begun:
+            self._begin_to_close()
+        return guard
+
+    def _begin_to_close(self) -> None:
+        assert self._receiving is not None
+        self._receiving.tell(ServerClosing())
+
+    def _is_receiving(self) -> bool:
+        return self._receiving is not None and self._receiving._waiting
 
     async def receive_iter(self) -> AsyncGenerator[str | bytes]:
         """Iterate over the messages that come in, until the client leaves or `close` is called.
@@ -221,15 +250,30 @@ class WebsocketRequest(BaseRequest):
             TypeError: another type, or a dict that is no JSON.
             DisconnectedError: the client left, or took nothing for `Limits.send` seconds (30).
         """
-        if self._gone:
-            await asyncio.sleep(0)  # as in `receive`
-        self._check_can_send()
-        message, size = _encode_message(data)
+        if self._stage is not OPEN or self._gone is not None:
+            if self._gone:
+                await asyncio.sleep(0)  # as in `receive`
+            self._check_can_send()
+        if type(data) is str:
+            message: Message = {"type": "websocket.send", "text": data}
+            size = _size_of(data)
+        else:
+            message, size = _encode_message(data)
         self._sends_in_a_row += 1
-        if self._sends_in_a_row >= SENDS_IN_A_ROW and not self._receiving:
+        if self._sends_in_a_row >= SENDS_IN_A_ROW and not self._is_receiving():
             self._listen()
             await asyncio.sleep(0)  # or a handler that sends in a loop would never be told
-        await self._transmit(message)
+        try:  # as `_transmit` does it; a coroutine less
+            steps = self._send(message).__await__()
+            first = next(steps)
+        except StopIteration:
+            pass
+        except DisconnectedError:
+            raise
+        except OSError as error:
+            raise self._failed() from error
+        else:
+            await self._go_on_sending(first, steps)
         self._bytes_sent += size
 
     def _check_can_send(self) -> None:
@@ -313,7 +357,7 @@ class WebsocketRequest(BaseRequest):
     @contextlib.contextmanager
     def _watching(self, tell: Callable[[Exception], object]) -> Generator[None]:
         """Have `tell` called when the server begins to stop, or the client left and nobody receives."""
-        if not self._receiving:
+        if not self._is_receiving():
             self._listen()
         closing = notice()
         begin_to_close = functools.partial(tell, ServerClosing())
@@ -350,18 +394,21 @@ class WebsocketRequest(BaseRequest):
             return
         self._stage = CLOSED
         if self._gone is None:
-            self._closed = DisconnectedError(f"The websocket was closed ({code})", code=code, reason=reason)
-            await self._stop_receiving()
+            await self._stop_receiving(
+                DisconnectedError(f"The websocket was closed ({code})", code=code, reason=reason)
+            )
             message = {"type": "websocket.close", "code": close_code(self._send, code), "reason": reason}
             await self._transmit(message)
 
-    async def _stop_receiving(self) -> None:
+    async def _stop_receiving(self, error: DisconnectedError) -> None:
         """End every wait for a message: granian sends no close while the app waits in its `receive`."""
+        is_receiving = self._is_receiving()
         if self._listener is not None:
             self._listener.cancel()
-        if self._receiving is not None:
-            self._receiving()
-        if self._listener is not None or self._receiving is not None:
+        if is_receiving:
+            assert self._receiving is not None
+            self._receiving.tell(error)
+        if self._listener is not None or is_receiving:
             await asyncio.sleep(0)  # the waits end in this turn of the event loop
 
     # Another app
@@ -419,14 +466,29 @@ class WebsocketRequest(BaseRequest):
             await self._transmit({"type": "websocket.close", "code": 1000, "reason": ""})
 
     async def _transmit(self, message: Message) -> None:
-        if self._ticker is None:
-            self._ticker = ticker()
         try:
-            await self._ticker.within(self._settings.limits.send, self._send(message), self._expire)
+            steps = self._send(message).__await__()
+            first = next(steps)
+        except StopIteration:
+            return  # the server had room for it and did not wait: nearly always
         except DisconnectedError:
             raise
-        except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
-            raise self._note_disconnect({"code": ABNORMAL}) from error
+        except OSError as error:
+            raise self._failed() from error
+        await self._go_on_sending(first, steps)
+
+    async def _go_on_sending(self, first: Any, steps: Generator[Any, Any, None]) -> None:
+        """Wait for a client that is slow, but not for ever."""
+        try:
+            await ticker().go_on_within(self._settings.limits.send, first, steps, self._expire)
+        except DisconnectedError:
+            raise
+        except OSError as error:
+            raise self._failed() from error
+
+    def _failed(self) -> DisconnectedError:
+        """Return what an OSError of sending says, as ASGI 2.4 asks for it: the client is gone."""
+        return self._note_disconnect({"code": ABNORMAL})
 
     def _expire(self) -> None:
         """The client takes nothing: leave it."""
@@ -458,10 +520,9 @@ class WebsocketRequest(BaseRequest):
             while self._gone is None and limit is not None and self._unread_size > limit:
                 await self._wait_for_change()
 
-    async def _next_message(self) -> Message:
-        """Return the next message of the server, by way of the listener where there is one."""
-        if self._unread is None:
-            return await self._receive()
+    async def _next_unread(self) -> Message:
+        """Return the next message that the listener has received."""
+        assert self._unread is not None
         while not self._unread:
             await self._wait_for_change()
         message = self._unread.popleft()
@@ -494,6 +555,9 @@ class WebsocketRequest(BaseRequest):
     def _end(self) -> None:
         """The handler is done."""
         self._stage = CLOSED
+        if self._receiving is not None:
+            notice().discard(self._begin_to_close)
+            self._receiving.error = None  # its traceback leads back to here
         if self._listener is not None:
             self._listener.cancel()
         if self._request_sets:
