@@ -3,8 +3,9 @@
 Servers wait for open connections before they tell an app anything, so a handler that waits
 for ever would hold them up, or be cut off. The first sign there is, is the signal: the
 server's handler for it is chained, never replaced. Ours says in the event loop that the
-server is closing, and theirs runs as before. There is one notice per event loop; a test
-client gives it by itself.
+server is closing, and theirs runs a moment later: uvicorn closes websockets in the same turn in
+which it sees that it was told to stop, and a goodbye would come too late. There is one
+notice per event loop; a test client gives it by itself.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AT_ONCE = 50  # a thousand goodbyes take a third of a second, in which new connections would queue up
+HEAD_START = 20  # turns of the event loop, a millisecond or more each, for the goodbyes of those told last
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -40,6 +42,8 @@ class Notice:
         self.begun = False
         self._since = 0.0
         self._waiting: set[Callable[[], object]] = set()
+        self._telling = False
+        self._then: list[Callable[[], object]] = []
 
     def add(self, tell: Callable[[], object]) -> None:
         """Have `tell` called, in the event loop, when the server begins to stop."""
@@ -49,19 +53,38 @@ class Notice:
         """Call `tell` no more."""
         self._waiting.discard(tell)
 
-    def begin(self) -> None:
-        """Tell everybody, once; not all in one turn of the loop, in which nothing would be accepted."""
+    def begin(self, then: Callable[[], object] | None = None) -> None:
+        """Tell everybody, once; not all in one turn of the loop, in which nothing would be accepted.
+
+        `then` is called when all were told, and had `HEAD_START` turns.
+        """
+        if then is not None:
+            self._then.append(then)
         if not self.begun:
-            self.begun = True
+            self.begun = self._telling = True
             self._since = _clock.clock.time()
             self._tell_some(list(self._waiting))
+        elif not self._telling:
+            self._go_on(0)
 
     def _tell_some(self, waiting: list[Callable[[], object]]) -> None:
         for tell in waiting[:AT_ONCE]:
             if tell in self._waiting:
                 tell()
+        loop = asyncio.get_running_loop()
         if len(waiting) > AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._tell_some, waiting[AT_ONCE:])
+            loop.call_soon(self._tell_some, waiting[AT_ONCE:])
+        else:
+            loop.call_soon(self._go_on, HEAD_START)
+
+    def _go_on(self, turns: int) -> None:
+        """Count turns and not only time: a machine that is busy with others may have none in that time."""
+        if turns:
+            asyncio.get_running_loop().call_later(0.001, self._go_on, turns - 1)
+            return
+        self._telling = False
+        while self._then:
+            self._then.pop(0)()
 
     def left(self) -> float | None:
         """Return the seconds of `shutdown_timeout` that are left of the time since then; None is no limit."""
@@ -115,31 +138,48 @@ def chain_signals() -> Callable[[], None]:
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    loop = asyncio.get_running_loop()
-    begin = notice().begin
-    undos = [_chain(number, lambda: loop.call_soon_threadsafe(begin)) for number in SIGNALS]
+    signals = Signals(asyncio.get_running_loop(), notice())
+    for number in SIGNALS:
+        signals.chain(number)
+    return signals.undo
 
-    def undo_all() -> None:
-        for undo in undos:
+
+class Signals:
+    """Handlers of signals in front of the server's, which have the first signal when the notice was given."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, told: Notice) -> None:
+        self._loop, self._notice = loop, told
+        self._undo: list[Callable[[], object]] = []
+        self._held: list[Callable[[], object]] = []
+        self._came = False
+
+    def chain(self, number: signal.Signals) -> None:
+        """Come before what handles `number`, if that is more than Python's own."""
+        previous = signal.getsignal(number)
+        if not callable(previous) or previous is signal.default_int_handler:
+            return
+
+        def chained(signum: int, frame: Any) -> None:
+            _force.begin()
+            self._held.append(lambda: previous(number, None))
+            if self._came:  # that one means it, and the event loop may hear nothing
+                self._pass_on()
+            else:
+                self._came = True
+                self._loop.call_soon_threadsafe(self._notice.begin, self._pass_on)
+
+        def undo() -> None:
+            if signal.getsignal(number) is chained:
+                signal.signal(number, previous)
+
+        signal.signal(number, chained)
+        self._undo.append(undo)
+
+    def _pass_on(self) -> None:
+        while self._held:
+            self._held.pop(0)()
+
+    def undo(self) -> None:
+        """Let the handlers be those that were there, where ours are still there."""
+        for undo in self._undo:
             undo()
-
-    return undo_all
-
-
-def _chain(number: signal.Signals, give_notice: Callable[[], object]) -> Callable[[], object]:
-    previous = signal.getsignal(number)
-    if not callable(previous) or previous is signal.default_int_handler:
-        return lambda: None
-
-    def chained(signum: int, frame: Any) -> None:
-        _force.begin()
-        give_notice()
-        previous(signum, frame)
-
-    signal.signal(number, chained)
-
-    def undo() -> None:
-        if signal.getsignal(number) is chained:
-            signal.signal(number, previous)
-
-    return undo

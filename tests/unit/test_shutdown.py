@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asgineer import DisconnectedError, HttpRequest, ServerClosing, WebsocketRequest, to_asgi
-from asgineer._shutdown import SIGNALS, chain_signals, forget, notice, unless_closing
+from asgineer._shutdown import AT_ONCE, SIGNALS, chain_signals, forget, notice, unless_closing
 
 from .asgi import Http, Websocket
 from .turns import errors, run, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 async def test_the_notice_is_given_once_to_everybody() -> None:
@@ -66,7 +67,7 @@ async def test_forget() -> None:
 
 async def test_a_wait_that_ends_by_itself() -> None:
     async def wait() -> str:
-        await asyncio.sleep(0)
+        await settle()
         return "done"
 
     assert await unless_closing(wait) == "done"
@@ -315,16 +316,66 @@ def handlers() -> Iterator[list[int]]:
 def test_a_signal_gives_the_notice_and_then_the_server_has_it(number: int, handlers: list[int]) -> None:
     async def main() -> None:
         undo = chain_signals()
+        waiting = [asyncio.ensure_future(say_goodbye(handlers)) for _ in range(3 * AT_ONCE)]
         try:
+            await settle()
             assert not notice().begun
             os.kill(os.getpid(), number)
-            await settle()
+            await until(lambda: number in handlers)
             assert notice().begun
-            assert handlers == [number]
+            assert handlers == [0] * len(waiting) + [number]
         finally:
             undo()
 
     asyncio.run(main())
+
+
+async def say_goodbye(said: list[int]) -> None:
+    """Wait for the notice, and then as often as a server's `send` may, before 0 is said."""
+    with contextlib.suppress(ServerClosing):
+        await unless_closing(asyncio.get_running_loop().create_future)
+    await settle()
+    said.append(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await settle()
+
+
+@pytest.mark.parametrize("second", SIGNALS)
+async def test_a_second_signal_is_passed_on_at_once(second: int, handlers: list[int]) -> None:
+    undo = chain_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert handlers == []
+    os.kill(os.getpid(), second)  # without a turn of the event loop, which may be stuck
+    assert handlers == [signal.SIGTERM, second]
+    os.kill(os.getpid(), second)
+    assert handlers == [signal.SIGTERM, second, second]
+    await until(lambda: notice().begun)
+    undo()
+
+
+async def test_a_signal_after_the_notice_is_passed_on(handlers: list[int]) -> None:
+    told = notice()
+    told.begin()
+    undo = chain_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: handlers)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert handlers == [signal.SIGTERM] * 2
+    undo()
+
+
+async def test_what_comes_after_the_notice_waits_for_the_goodbyes() -> None:
+    calls: list[str] = []
+    notice().begin(lambda: calls.append("first"))
+    notice().begin(lambda: calls.append("second"))
+    assert calls == []
+    await until(lambda: calls)
+    assert calls == ["first", "second"]
+    notice().begin(lambda: calls.append("later"))
+    assert calls == ["first", "second", "later"]
 
 
 async def test_undone_it_is_as_before(handlers: list[int]) -> None:
@@ -394,7 +445,7 @@ async def test_the_lifespan_chains_and_undoes(handlers: list[int]) -> None:
     assert sent == ["lifespan.startup.complete"]
     assert signal.getsignal(signal.SIGTERM) is not before
     os.kill(os.getpid(), signal.SIGTERM)
-    await settle()
+    await until(lambda: handlers)
     assert notice().begun
     incoming.put_nowait({"type": "lifespan.shutdown"})
     await life
