@@ -2,7 +2,9 @@
 
 An Exchange is the `send` of the app, `receive` is a method of it, and `respond` takes a whole
 response in one call, without messages, and writes it at once. Our apps look for that on the type of
-`send`, so that it is never found through a middleware. How bytes are framed is `_h1`'s to know;
+`send`, so that it is never found through a middleware. What else goes out in one turn of the event
+loop is held, and written at its end: a write is a system call, which costs more than all that we do
+for a piece. How bytes are framed is `_h1`'s to know;
 what is read and when, the connection's.
 """
 
@@ -93,6 +95,8 @@ class Exchange:
     stage = NEW
     framing = CHUNKED
     left = 0  # bytes that content-length has still to come
+    held: list[bytes] | None = None  # what the end of this turn of the event loop writes
+    held_size = 0
     task: asyncio.Task[None]
 
     def __init__(self, connection: Link, scope: dict[str, Any], keep_alive: bool) -> None:
@@ -102,7 +106,8 @@ class Exchange:
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The transport of the connection; `_abort` looks for it."""
+        """The transport of the connection, with nothing held back from it; `_abort` looks for it."""
+        self.flush()
         return self.connection.transport
 
     # From the connection
@@ -129,7 +134,7 @@ class Exchange:
     def leave(self) -> None:
         """The client is gone."""
         self.gone = True
-        self.pieces = None
+        self.pieces = self.held = None
         if self.waiters:
             wake(self.waiters)
 
@@ -157,6 +162,7 @@ class Exchange:
         if self.gone or self.stage is ENDED:
             return
         if self.stage is STARTED:
+            self.flush()
             self.leave()
             self.connection.transport.abort()  # a body that breaks off is to be seen to
             return
@@ -275,11 +281,49 @@ class Exchange:
         connection = self.connection
         if connection.write_paused or not body:
             return False
+        if self.held:
+            self.flush()
         if body is _last_chunk[0]:
             connection.transport.write(_last_chunk[1])
         else:
             _write_chunk(connection.transport, body)
         return True
+
+    def hold(self, body: bytes) -> bool:
+        """Do the same at the end of this turn of the event loop, with all that is sent in it."""
+        if self.stage is not STARTED or self.framing is not CHUNKED or self.gone:
+            return False
+        if self.connection.write_paused or not body:
+            return False
+        self._hold_chunk(body)
+        return True
+
+    def _hold_chunk(self, body: bytes) -> None:
+        self._hold(b"%x\r\n" % len(body))
+        self._hold(body)
+        self._hold(b"\r\n")
+
+    def _hold(self, piece: bytes) -> None:
+        """Let `piece` go out at the end of this turn; at once where it isn't worth a copy, or is enough."""
+        if len(piece) > PIECE:
+            self.flush()
+            self.connection.transport.write(piece)
+            return
+        if self.held is None:
+            self.held = []
+            self.connection.loop.call_soon(self.flush)
+        self.held.append(piece)
+        self.held_size += len(piece)
+        if self.held_size > PIECE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        held = self.held
+        if held is not None:
+            self.held = None
+            self.held_size = 0
+            self.connection.transport.write(b"".join(held))
 
     def _write_head(self, status: int, headers: Any) -> None:
         """Send the head of a response whose body comes in messages."""
@@ -301,7 +345,7 @@ class Exchange:
             self.keep_alive = head.keep_alive
         self._begin(status)
         self.stage = STARTED
-        connection.transport.write(data)
+        self._hold(data)
 
     def _begin(self, status: int) -> None:
         """Do what is due before the first byte of a response."""
@@ -326,18 +370,21 @@ class Exchange:
 
     def _write_body(self, body: bytes, more: bool) -> None:
         framing = self.framing
-        transport = self.connection.transport
+        if type(body) is not bytes:
+            body = bytes(body)  # it could change before it is written
+        size = len(body)
         if framing is CHUNKED:
-            if body:
-                _write_chunk(transport, body)
+            if size:
+                self._hold_chunk(body)
             if not more:
-                transport.write(LAST_CHUNK)
+                self._hold(LAST_CHUNK)
         elif framing is not NO_BODY:
             if framing is LENGTH:
-                self._count(len(body), more)
-            if body:
-                transport.write(body)
+                self._count(size, more)
+            if size:
+                self._hold(body)
         if not more:
+            self.flush()
             self._end()
 
     def _count(self, size: int, more: bool) -> None:

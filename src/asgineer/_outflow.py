@@ -44,6 +44,9 @@ class Outflow(Guard):
         self._seen = 0  # bytes that were sent when the ticker looked last
         self._looked = self._since = 0.0  # when it did so, and when something went out: then, or later
 
+    #: The method of our own server's `send` that a piece goes by.
+    way = "hold"
+
     # What a subclass says
 
     if TYPE_CHECKING:  # these two it must say
@@ -86,7 +89,7 @@ class Outflow(Guard):
                 send, encode, next_item = request._send, self.encode, items.__anext__
                 pending, ready = getattr(items, "pending", None), getattr(items, "ready", _is_never_ready)
                 is_bounded = request._content_length is not None or status in NO_BODY
-                push = getattr(type(send), "push", None)  # of our own server: no message, no coroutine
+                push = getattr(type(send), self.way, None)  # of our own server: no message, no coroutine
                 in_a_row = 0
                 self._flowing = True
                 while True:

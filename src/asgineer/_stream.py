@@ -92,6 +92,7 @@ class EventFlow(Outflow):
 
     __slots__ = ("_ping", "_pinging", "_stream")
     encode = staticmethod(wire_of)
+    way = "push"  # an event comes alone, so there is nothing to wait for
 
     def __init__(self, stream: EventStream, request: HttpRequest) -> None:
         super().__init__(request, aiter(stream._events))

@@ -273,6 +273,7 @@ class Connection(asyncio.Protocol):
         self.deaf = True
         exchange, self.incoming = self.incoming, None
         if exchange is not None:
+            exchange.flush()
             exchange.leave()
             if exchange is self.cycle:
                 if exchange.stage is not NEW:

@@ -225,6 +225,158 @@ def test_push_does_not_wait() -> None:
     run(main())
 
 
+# What goes out together
+
+
+class Writes:
+    """The transport of the server's end, and the pieces that it was given."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(bytes(data))
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+async def writes_of(app: Any, requests: int = 1) -> list[bytes]:
+    """Return what an app wrote in answer to GET, write by write."""
+    async with connected(app) as client:
+        writes = client.connection.transport = Writes(client.connection.transport)
+        await client.send(GET)
+        await until(lambda: client.state.total_requests == requests or client.transport.is_closing())
+        return writes.pieces
+
+
+@pytest.mark.parametrize("fields", [[], [(b"content-length", b"9")]])
+def test_what_is_sent_in_one_turn_is_one_write(fields: list[tuple[bytes, bytes]]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send, *fields)
+        await body(send, b"one", True)
+        await body(send, b"two", True)
+        assert not send.connection.transport.pieces
+        await settled()
+        assert len(send.connection.transport.pieces) == 1
+        await body(send, b"end")
+
+    writes = run(writes_of(app))
+    framed = b"onetwo" if fields else b"3\r\none\r\n3\r\ntwo\r\n"
+    assert writes[0].startswith(OK)
+    assert writes[0].endswith(b"\r\n\r\n" + framed)
+    assert writes[1:] == [b"end" if fields else b"3\r\nend\r\n0\r\n\r\n"]
+
+
+def test_a_head_alone_goes_out_at_the_end_of_the_turn() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        await settled()
+        await body(send)
+
+    assert run(writes_of(app)) == [CHUNKED_HEAD, b"0\r\n\r\n"]
+
+
+def test_held_pieces_go_out_with_the_end() -> None:
+    held: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        held.append(send.hold(b"before the head"))
+        await start(send)
+        held.extend([send.hold(b"one"), send.hold(b"")])
+        await body(send)
+        held.append(send.hold(b"behind the end"))
+
+    assert run(writes_of(app)) == [CHUNKED_HEAD + b"3\r\none\r\n0\r\n\r\n"]
+    assert held == [False, True, False, False]
+
+
+def test_what_is_pushed_brings_what_is_held() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        send.push(b"one")
+        assert send.connection.transport.pieces == [CHUNKED_HEAD, b"3\r\none\r\n"]
+        send.push(b"two")
+        await body(send)
+
+    assert run(writes_of(app))[2:] == [b"3\r\ntwo\r\n", b"0\r\n\r\n"]
+
+
+def test_no_more_is_held_than_a_piece() -> None:
+    half = b"x" * (PIECE // 2)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        await body(send, half, True)
+        assert not send.connection.transport.pieces
+        await body(send, half, True)
+        assert len(send.connection.transport.pieces) == 1
+        await body(send, b"end")
+
+    assert run(writes_of(app))[1:] == [b"\r\n3\r\nend\r\n0\r\n\r\n"]
+
+
+def test_a_large_piece_is_not_copied() -> None:
+    large = b"x" * (PIECE + 1)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        await body(send, large, True)
+        await body(send)
+
+    size = b"%x\r\n" % len(large)
+    assert run(writes_of(app)) == [CHUNKED_HEAD + size, large, b"\r\n0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("how", ["raise", "abort"])
+def test_what_is_held_goes_out_before_the_connection_is_cut(how: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        await body(send, b"half", True)
+        if how == "raise":
+            raise KeyError
+        assert _abort.abort(send)
+
+    assert run(writes_of(app)) == [CHUNKED_HEAD + b"4\r\nhalf\r\n"]
+
+
+def test_what_is_held_goes_out_before_a_broken_request_cuts_the_connection() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await start(send)
+        await body(send, b"half", True)
+        send.connection.data_received(b"no size of a chunk\r\n")
+
+    async def main() -> None:
+        async with connected(app) as client:
+            writes = client.connection.transport = Writes(client.connection.transport)
+            await client.send(POST + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n")
+            await until(client.transport.is_closing)
+            assert writes.pieces == [CHUNKED_HEAD + b"4\r\nhalf\r\n"]
+
+    run(main())
+
+
+def test_nothing_is_written_to_a_client_that_left() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        send.connection.eof_received()
+        await settled()
+
+    async def main() -> None:
+        async with connected(app) as client:
+            writes = client.connection.transport = Writes(client.connection.transport)
+            await client.send(GET)
+            await until(lambda: client.state.tasks)
+            await settled()
+            await settled()
+            assert writes.pieces == []
+
+    run(main())
+
+
 def test_body_with_a_length() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await start(send, (b"content-length", b"4"))
