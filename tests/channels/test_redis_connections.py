@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from asgineer.channels import _canary, _redis, _redis_wire
+from asgineer.channels import _canary, _redis, _redis_url, _redis_wire
 from asgineer.channels._redis import RedisEngine
 from asgineer.errors import ChannelError
 from asgineer.testing._fakeclock import FakeClock, fake_clock
@@ -464,3 +465,44 @@ def test_each_command_has_its_own_time(server: RedisServer) -> None:
 
     with fake_clock() as clock:
         play(part, server)
+
+
+def test_a_server_that_is_loading_is_away() -> None:
+    over = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.transport.abort()
+        over.set()
+
+    async def main() -> None:
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as listening:
+            engine = RedisEngine(f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+            with pytest.raises(ChannelError, match="is away: .*is loading the dataset"):
+                await engine.open(Heard())
+            await engine.close()
+            await over.wait()
+            await settle()
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_ended_before_anybody_listened(server: RedisServer) -> None:
+    async def main() -> None:
+        make, *_ = _redis_url.read_url(server.url)
+        connection = make()
+        connecting = connection.connect
+
+        async def connect() -> None:
+            await connecting()  # type: ignore[no-untyped-call]
+            assert connection._writer is not None
+            connection._writer.transport.abort()
+
+        connection.connect = connect  # type: ignore[method-assign]
+        with pytest.raises(ConnectionResetError, match="closed by server"):
+            await _redis_wire.Wire(connection, lambda *ended: None).open()
+
+    asyncio.run(main())

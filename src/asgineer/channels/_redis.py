@@ -51,6 +51,10 @@ PAUSE = 0.1  # seconds, doubled with each attempt to connect, up to
 MAX_PAUSE = 2.0  # seconds; drawn by chance between none and this
 
 
+class _NotThere(Exception):
+    """The server doesn't have the script."""
+
+
 class RedisEngine:
     """Channels in a Redis or Valkey server.
 
@@ -71,6 +75,8 @@ class RedisEngine:
         self._live: Wire | None = None
         self._server = ""  # the run_id of the process that both lead to
         self._own = b"asgineer:canary:" + secrets.token_hex(8).encode()
+        self._token = secrets.token_urlsafe(6)  # of always the same length
+        self._offered = 0  # epochs
         self._names: dict[bytes, str] = {}  # of pub/sub's channels
         self._up = asyncio.Event()
         self._lost_at = 0.0
@@ -108,7 +114,7 @@ class RedisEngine:
             raise ChannelError(f"A message of {len(data)} bytes is too big: {MAX_MESSAGE} is the most")
         commands = await self._for_commands()
         keys: list[Word] = [*keys_of(channel), *([] if key is None else [once_key(channel, key)])]
-        words: list[Word] = [_fresh_epoch(), self._server, live_channel(channel, self._database)]
+        words: list[Word] = [self._fresh_epoch(), self._server, live_channel(channel, self._database)]
         place = await self._run(commands, PUBLISH, keys, [*words, history, _ms(ttl), KEPT, kind, data])
         epoch, _, offset = place.decode().partition(" ")
         return epoch, int(offset)
@@ -119,7 +125,7 @@ class RedisEngine:
         """Return at most `limit` messages after `after`, 4 MiB and one message at most."""
         commands = await self._for_commands()
         start: Word = "" if after is None else min(after, MAX_COUNTED)
-        words: list[Word] = [_fresh_epoch(), self._server, _ms(ttl), KEPT, start, limit, MAX_READ]
+        words: list[Word] = [self._fresh_epoch(), self._server, _ms(ttl), KEPT, start, limit, MAX_READ]
         reply = await self._run(commands, HISTORY, keys_of(channel), words)
         return parse_history(reply)
 
@@ -147,7 +153,7 @@ class RedisEngine:
         self._why, self._lost_at = ChannelError("The bus was closed"), float("-inf")
         for wire in (self._commands, self._live):
             if wire is not None:
-                await wire.close()
+                wire.end(self._why)
         await asyncio.sleep(0)  # until the sockets are closed, too
 
     # Commands
@@ -167,29 +173,38 @@ class RedisEngine:
         if not self._up.is_set():
             raise ChannelError(_reason(self._why, self._place))
 
-    async def _run(self, wire: Wire, script: str, keys: Sequence[Word], words: Sequence[Word]) -> Any:
-        from redis.exceptions import NoScriptError
+    def _fresh_epoch(self) -> str:
+        """Return an epoch that nobody has had, in case that a log is to begin."""
+        self._offered += 1
+        return f"{self._token}{self._offered:x}"
 
+    async def _run(self, wire: Wire, script: str, keys: Sequence[Word], words: Sequence[Word]) -> Any:
         rest = (len(keys), *keys, *words)
         try:
             return await self._ask(wire, "EVALSHA", _SHA[script], *rest)
-        except NoScriptError:  # somebody flushed them; it did not run, so it can't run twice
+        except _NotThere:  # somebody flushed them; it did not run, so it can't run twice
             return await self._ask(wire, "EVAL", script, *rest)
 
     async def _ask(self, wire: Wire | None, *words: Word, replies: int = 1) -> Any:
         """Send a command and return its reply; what the server refuses is a ChannelError."""
-        from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
-
         assert wire is not None  # as `_connected` has returned
         try:
             return await wire.call(*words, replies=replies)
-        except NoScriptError:
+        except ChannelError:
             raise
-        except ReadOnlyError as error:
+        except Exception as error:
+            raise self._meaning_of(error) from None
+
+    def _meaning_of(self, error: Exception) -> Exception:
+        """Return what is raised for what the server replied."""
+        from redis.exceptions import NoScriptError, ReadOnlyError
+
+        if isinstance(error, NoScriptError):
+            return _NotThere()
+        if isinstance(error, ReadOnlyError):
             self._end_both(error)  # it became a replica: the one that takes writes is elsewhere now
-            raise ChannelError(_reason(error, self._place)) from None
-        except ResponseError as error:
-            raise ChannelError(f"{self._place} refused: {describe(error)}") from None
+            return ChannelError(_reason(error, self._place))
+        return ChannelError(f"{self._place} refused: {describe(error)}")
 
     async def _beat(self) -> None:
         await self._ask(self._commands, "PUBLISH", self._own, b"")
@@ -289,10 +304,6 @@ class RedisEngine:
 
 
 _SHA = {script: hashlib.sha1(script.encode()).hexdigest() for script in (PUBLISH, HISTORY)}
-
-
-def _fresh_epoch() -> str:
-    return secrets.token_urlsafe(6)
 
 
 def _ms(seconds: float) -> int:

@@ -1,7 +1,8 @@
 """One connection to Redis: commands of one turn of the loop go out together, replies come back in order.
 
-Two tasks, one that writes and one that reads, and whoever waits for a reply waits for a future: a caller
-that is cancelled ends its wait alone, its reply is read and dropped, and nobody gets another's. The
+Whoever waits for a reply waits for a future: a caller that is cancelled ends its wait alone, its reply is
+read and dropped, and nobody gets another's. There is no task: what comes in is read where the loop hands
+it over, which spares each message a turn. The
 connection ends as a whole: by an error of the socket, by a reply that is `REPLY` seconds late, or by
 `end`. Then every wait fails with ChannelError, and it is never used again; connecting anew is `_redis`'
 matter. The library makes the connection, with TLS and whatever it says at first; its pools, retries and
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 
 CONNECT = 4.0  # seconds to connect, with all that is asked at first
 REPLY = 4.0  # seconds for a reply: with `_redis.WAIT` in front less than `_engine.MAX_PUBLISH`
-
-
-CHUNK = 65536  # bytes that are read at a time
+CLOSED = "Connection closed by server"
 
 
 class TooLate(Exception):
@@ -63,7 +62,7 @@ class _Waiting:
         self.deadline = 0.0
 
 
-class Wire:
+class Wire(asyncio.Protocol):
     """A connection that is open.
 
     Args:
@@ -86,9 +85,10 @@ class Wire:
         self._told = told
         self._unsent: list[_Waiting] = []
         self._waiting: deque[_Waiting] = deque()
-        self._wanted = asyncio.Event()
+        self._transport: asyncio.WriteTransport | None = None
+        self._is_due = False  # what is unsent goes out at the end of this turn
+        self._is_full = False  # the socket takes no more for now
         self._timer: Timer | None = None
-        self._tasks: list[asyncio.Task[None]] = []
         self.over = False
 
     async def open(self) -> None:
@@ -101,8 +101,14 @@ class Wire:
         except BaseException:
             self._cut()
             raise
-        for work in (self._write, self._read):
-            self._tasks.append(asyncio.create_task(self._until_it_fails(work)))
+        assert self._connection._writer is not None
+        self._replies = Replies(self._connection._parser.parse_error)
+        self._transport = self._connection._writer.transport
+        self._transport.set_protocol(self)
+        reader = self._connection._reader
+        if self._transport.is_closing() or reader is None or reader.at_eof():  # it ended unseen
+            self._cut()
+            raise ConnectionResetError(CLOSED)
 
     def call(self, *words: Word, replies: int = 1) -> Replied:
         """Send a command; the future has its reply, of several the last.
@@ -115,7 +121,9 @@ class Wire:
             waiting.replied.set_exception(ChannelError("The connection to Redis has ended"))
         else:
             self._unsent.append(waiting)
-            self._wanted.set()
+            if not self._is_due:
+                self._is_due = True
+                asyncio.get_running_loop().call_soon(self._send)
         return waiting.replied
 
     def end(self, why: BaseException) -> None:
@@ -125,8 +133,6 @@ class Wire:
         self.over = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._tasks:
-            task.cancel()
         self._cut()
         for waiting in [*self._waiting, *self._unsent]:
             if not waiting.replied.done():
@@ -137,11 +143,6 @@ class Wire:
         self._unsent.clear()
         self._ended(self, why)
 
-    async def close(self) -> None:
-        """End it, and return when its tasks have."""
-        self.end(ChannelError("The bus was closed"))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     def _cut(self) -> None:
         # Not the library's disconnect: that goes on sending what is in the buffer, for a quarter of an
         # hour when nobody takes it, and what was told as failed would be published after all.
@@ -150,46 +151,47 @@ class Wire:
             writer.transport.abort()
             self._connection._writer = self._connection._reader = None
 
-    async def _until_it_fails(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _send(self) -> None:
+        self._is_due = False
+        going = [waiting for waiting in self._unsent if not waiting.replied.done()]
+        if not going or self._is_full or self._transport is None:
+            return
+        self._unsent.clear()
+        deadline = _clock.clock.time() + REPLY
+        for waiting in going:
+            waiting.deadline = deadline
+        self._waiting.extend(going)
+        if self._timer is None:
+            self._timer = _clock.clock.call_later(REPLY, self._look)
+        self._transport.write(pack_commands([waiting.words for waiting in going]))
+
+    # What the loop calls
+
+    def pause_writing(self) -> None:
+        """Send no more for now."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Send what has come meanwhile."""
+        self._is_full = False
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came."""
+        if self.over:
+            return
         try:
-            await work()
-        except Exception as error:  # of the socket, of the library, of the server that can't serve
-            self.end(error)
-
-    async def _write(self) -> None:
-        writer = self._connection._writer
-        assert writer is not None
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            going = [waiting for waiting in self._unsent if not waiting.replied.done()]
-            self._unsent.clear()
-            if not going:
-                continue
-            deadline = _clock.clock.time() + REPLY
-            for waiting in going:
-                waiting.deadline = deadline
-            self._waiting.extend(going)
-            if self._timer is None:
-                self._timer = _clock.clock.call_later(REPLY, self._look)
-            writer.write(pack_commands([waiting.words for waiting in going]))
-            await writer.drain()
-
-    async def _read(self) -> None:
-        from redis.exceptions import ConnectionError as AtTheEnd
-
-        reader, told = self._connection._reader, self._told
-        assert reader is not None
-        replies = Replies(self._connection._parser.parse_error)
-        while data := await reader.read(CHUNK):
-            for reply in replies.feed(data):
-                if told is not None and type(reply) is list and reply[0] == b"message":
+            for reply in self._replies.feed(data):
+                if self._told is not None and type(reply) is list and reply[0] == b"message":
                     self._tell(reply[1], reply[2])
-                elif isinstance(reply, AtTheEnd):  # the server is loading its data, or has no place for us
-                    raise reply
                 else:
                     self._take(reply)
-        raise AtTheEnd("Connection closed by server.")
+        except Exception as error:  # of the server that can't serve, or doesn't speak the protocol
+            self.end(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end."""
+        self.end(exc or ConnectionResetError(CLOSED))
 
     def _tell(self, channel: bytes, payload: bytes) -> None:
         assert self._told is not None
@@ -199,6 +201,11 @@ class Wire:
             log_error("A message of Redis could not be taken", error)
 
     def _take(self, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            from redis.exceptions import ConnectionError as AtTheEnd
+
+            if isinstance(reply, AtTheEnd):  # the server is loading its data, or has no place for us
+                raise reply
         waiting = self._waiting[0]
         waiting.replies -= 1
         if waiting.replies > 0 and not isinstance(reply, Exception):
