@@ -481,7 +481,7 @@ def test_a_server_that_is_loading_is_away() -> None:
     async def main() -> None:
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as listening:
             engine = RedisEngine(f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
-            with pytest.raises(ChannelError, match="is away: .*is loading the dataset"):
+            with pytest.raises(ChannelError, match="is loading the dataset"):
                 await engine.open(Heard())
             await engine.close()
             await over.wait()
