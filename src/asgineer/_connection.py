@@ -20,7 +20,7 @@ from ._abort import abort
 from ._interrupt import Interrupt
 from ._request import BaseRequest
 from ._stats import SEND_TIMEOUTS, counts
-from ._ticker import Ticker, go_on, ticker
+from ._ticker import go_on, ticker
 from .errors import DisconnectedError, RequestTimeout, ServerClosing
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ class ConnectedRequest(BaseRequest):
     """A request whose client can leave while a handler is busy with it."""
 
     _chunks_in_a_row: int = 0
-    _ticker: Ticker | None = None
     _watchers: tuple[Callable[[Exception], object], ...] = ()  # to be told when the client left
     _gone: bool = False  # the client left
     _listener: asyncio.Task[None] | None = None
@@ -113,10 +112,12 @@ class ConnectedRequest(BaseRequest):
         if self._gone:
             await asyncio.sleep(0)  # a loop that swallows this would stop every other request
             raise DisconnectedError
-        if self._ticker is None:
-            self._ticker = ticker()
         try:
-            await self._ticker.within(self._settings.limits.send, self._send(message), self._expire)
+            steps = self._send(message).__await__()
+            first = next(steps)
+            await ticker().go_on_within(self._settings.limits.send, first, steps, self._expire)
+        except StopIteration:
+            pass  # the server had room for it and did not wait: nearly always
         except DisconnectedError:
             raise
         except OSError as error:  # what ASGI 2.4 asks of a server whose client is gone
@@ -203,10 +204,15 @@ class ConnectedRequest(BaseRequest):
 
     def _watch(self, tell: Callable[[Exception], object]) -> None:
         """Have `tell` called with the error when the client leaves, also when it has left before."""
-        self._listen()
+        # With the next turn of the event loop: most streams that are short end before that.
+        asyncio.get_running_loop().call_soon(self._listen_for_watchers)
         self._watchers += (tell,)  # a tuple: of nearly every stream it is the only one
         if self._gone:
             tell(DisconnectedError())
+
+    def _listen_for_watchers(self) -> None:
+        if self._watchers:
+            self._listen()
 
     def _unwatch(self, tell: Callable[[Exception], object]) -> None:
         """Call `tell` no more."""

@@ -147,6 +147,8 @@ class Guard:
 
 async def close(iterator: AsyncIterator[Any]) -> None:
     """Close an iterator that can be closed: its `finally` blocks run now, not when it is collected."""
+    if getattr(iterator, "ag_frame", iterator) is None:
+        return  # an async generator that has ended
     aclose = getattr(iterator, "aclose", None)
     if aclose is not None:
         await aclose()

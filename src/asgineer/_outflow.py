@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ._connection import CHUNKS_IN_A_ROW
 from ._http import NO_BODY
 from ._interrupt import Guard, close
-from ._ticker import TICK, SlowClient, ticker
+from ._ticker import TICK, SlowClient, Ticker, ticker
 from .errors import DisconnectedError
 
 if TYPE_CHECKING:
@@ -32,7 +32,17 @@ MAX_CHUNK = 65_536  # bytes of pieces that are ready at once and go out as one: 
 class Outflow(Guard):
     """One response, while it is sent; `run` does it all, and closes the iterator on every way out."""
 
-    __slots__ = ("_flowing", "_had_turn", "_items", "_looked", "_request", "_seen", "_sent", "_since")
+    __slots__ = (
+        "_flowing",
+        "_had_turn",
+        "_items",
+        "_looked",
+        "_request",
+        "_seen",
+        "_sent",
+        "_since",
+        "_ticker",
+    )
 
     def __init__(self, request: HttpRequest, items: AsyncIterator[Any]) -> None:
         super().__init__()
@@ -42,6 +52,7 @@ class Outflow(Guard):
         self._had_turn = True  # the event loop, since `run` let others run
         self._sent = 0  # bytes, besides those that the request has counted
         self._seen = 0  # bytes that were sent when the ticker looked last
+        self._ticker: Ticker | None = None
         self._looked = self._since = 0.0  # when it did so, and when something went out: then, or later
 
     #: The method of our own server's `send` that a piece goes by.
@@ -66,14 +77,15 @@ class Outflow(Guard):
     def attach(self) -> None:
         """Begin to be told what happens meanwhile."""
         self._request._watch(self.tell)
-        clock = ticker()
+        self._ticker = clock = ticker()
         clock.add(self)
         self._looked = self._since = clock.now
 
     def detach(self) -> None:
         """Be told no more."""
         self._request._unwatch(self.tell)
-        ticker().discard(self)
+        if self._ticker is not None:
+            self._ticker.discard(self)
 
     # The way of all pieces
 

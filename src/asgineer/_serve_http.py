@@ -48,6 +48,10 @@ def send_stream(
 
 
 def check_stream_chunk(item: Any) -> bytes:
+    if type(item) is bytes:
+        return item
+    if type(item) is str:
+        return item.encode()
     return check_chunk(item, "Response chunks must be bytes or str")
 
 
@@ -59,7 +63,12 @@ class PieceFlow(Outflow):
 
     async def start(self, status: int, headers: RawHeaders) -> bytes:
         """Pull the first piece before the status goes out: an early error is still a 500."""
-        chunk = await self.wait(lambda: anext(self._items, b""))
+        self._waiting = True
+        try:
+            chunk = await self._items.__anext__()
+        except StopAsyncIteration:
+            chunk = b""
+        self._waiting = False
         if not any(name == b"content-type" for name, _ in headers):
             headers.append((b"content-type", guess_text_type(chunk) if isinstance(chunk, str) else OCTETS))
         data = self.encode(chunk)
