@@ -45,7 +45,7 @@ PAGE = """<!doctype html>
   const SHOWN = {
     rate: "requests/s", latency: "slowest tenth, ms",
     open_requests: "open requests", open_streams: "open streams",
-    open_websockets: "open websockets", subscribers: "subscribers of channels", tasks: "background tasks",
+    open_websockets: "open websockets", subscribers: "subscribers", tasks: "background tasks",
     disconnects: "clients that left", send_timeouts: "clients too slow",
   };
   const main = document.querySelector("main"), series = {};

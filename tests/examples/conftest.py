@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 15_000  # milliseconds for one step of a page
+FILLED = 45_000  # milliseconds for plots that are to be seen in a picture
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -32,6 +33,12 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+class Picture(Protocol):
+    """What the fixture `picture` gives."""
+
+    def __call__(self, page: Page, name: str, when: str = "true") -> None: ...
 
 
 class Example:
@@ -110,13 +117,19 @@ def new_page(browser: Browser) -> Iterator[Callable[[str], Page]]:
 
 
 @pytest.fixture
-def picture() -> Callable[[Page, str], None]:
-    """Take a picture of a page; PICTURES=1 in the environment keeps it as what `examples/README.md` shows."""
+def picture() -> Picture:
+    """Take a picture of a page; PICTURES=1 in the environment keeps it as what `examples/README.md` shows.
 
-    def take(page: Page, name: str) -> None:
+    One that is kept waits until `when` holds in the page: plots have filled, a text is there.
+    """
+
+    def take(page: Page, name: str, when: str = "true") -> None:
+        kept = os.environ.get("PICTURES") == "1"
+        if kept:
+            page.wait_for_function(when, polling=250, timeout=FILLED)
         shown = page.screenshot()
         assert shown.startswith(b"\x89PNG")
-        if os.environ.get("PICTURES") == "1":
+        if kept:
             (EXAMPLES / "pictures").mkdir(exist_ok=True)
             (EXAMPLES / "pictures" / f"{name}.png").write_bytes(shown)
 

@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.examples.conftest import Example
+    from tests.examples.conftest import Example, Picture
 
     RunExample = Callable[[str], Example]
     NewPage = Callable[[str], Page]
-    Picture = Callable[[Page, str], None]
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("browser")]
 
@@ -81,7 +80,7 @@ def test_ticker_moves_and_comes_back(run_example: RunExample, new_page: NewPage,
     expect(points).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){3}"))
     late = new_page(example.url)  # gets what came before it at once
     expect(late.locator("#APL polyline")).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){3}"))
-    picture(page, "ticker")
+    picture(page, "ticker", "document.querySelector('#APL polyline').points.numberOfItems >= 60")
 
     assert example.stop() == 0
     expect(page.locator("#state")).to_have_text("reconnecting …")
@@ -161,6 +160,13 @@ def test_signup_is_refused_from_another_site(run_example: RunExample, new_page: 
     assert "Cross-site request refused" in page.content()
 
 
+# `wait_for_function` takes the promise of an async function for a yes; `evaluate` awaits it.
+UNTIL_LEFT = """async () => {
+  const open = async () => (await (await fetch("/model/open")).json()).open;
+  while (await open() > 0) await new Promise((done) => setTimeout(done, 50));
+}"""
+
+
 def test_model_is_left_when_the_page_stops_it(
     run_example: RunExample, new_page: NewPage, picture: Picture
 ) -> None:
@@ -168,11 +174,10 @@ def test_model_is_left_when_the_page_stops_it(
     answer = page.locator("#answer")
     page.get_by_role("button", name="Ask").click()
     expect(answer).to_contain_text("It repeats")
-    picture(page, "llm_proxy")
+    picture(page, "llm_proxy", "document.getElementById('answer').textContent.length > 120")
     page.get_by_role("button", name="Stop").click()
     expect(answer).to_contain_text("[stopped]")
-    closed = "async () => (await (await fetch('/model/open')).json()).open === 0"
-    page.wait_for_function(closed, polling=50)
+    page.evaluate(UNTIL_LEFT)
 
 
 COLLECT = """

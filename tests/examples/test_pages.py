@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import FilePayload
 
-    from tests.examples.conftest import Example
+    from tests.examples.conftest import Example, Picture
 
     RunExample = Callable[[str], Example]
     NewPage = Callable[[str], Page]
-    Picture = Callable[[Page, str], None]
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("browser")]
+
+
+# Asks for something now and then, until half of a plot is there.
+BUSY = """() => {
+  if (Math.random() < 0.7) fetch("/work");
+  return document.querySelector("#rate polyline").points.numberOfItems >= 30;
+}"""
 
 
 def press(page: Page, name: str) -> None:
@@ -85,7 +91,7 @@ def test_dashboard_shows_what_the_server_does(
     expect(page.locator("#rate b")).not_to_have_text("0")
     again = new_page(example.url)  # gets the minute before at once
     expect(again.locator("#rate polyline")).to_have_attribute("points", re.compile(r"( [\d.]+,[\d.]+){2}"))
-    picture(again, "dashboard")
+    picture(again, "dashboard", BUSY)
 
     assert example.stop() == 0
     expect(page.locator("#state")).to_have_text("reconnecting …")

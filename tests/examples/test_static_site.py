@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page, Response
 
-    from tests.examples.conftest import Example
+    from tests.examples.conftest import Example, Picture
 
     RunExample = Callable[[str], Example]
     NewPage = Callable[[str], Page]
-    Picture = Callable[[Page, str], None]
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("browser")]
 
