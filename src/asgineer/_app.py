@@ -20,11 +20,21 @@ from . import _serve_http, _serve_websocket
 from ._answer import ERRORS, answer_to, log_failure
 from ._check import check_handler, check_plain
 from ._http import NEW, REFUSED, WHOLE, HttpRequest
+from ._json import encode as encode_json
 from ._life import Life
 from ._limits import DEFAULT_LIMITS, Limits
 from ._log import logger
 from ._request import BaseRequest, Settings
-from ._response import HTML_FIELD, HTML_START, MAYBE_HTML, TEXT_FIELD, Response, render, resolve
+from ._response import (
+    HTML_FIELD,
+    JSON_FIELD,
+    MAYBE_HTML,
+    TEXT_FIELD,
+    Response,
+    render,
+    resolve,
+    starts_html,
+)
 from ._serve_http import fail, finish, send_stream
 from ._serve_websocket import serve_websocket
 from ._shutdown import chain_signals
@@ -142,6 +152,9 @@ def _make_app(handler: Any, settings: Settings) -> Any:
         request._receive = receive
         request._send = send
         request._settings = settings
+        # The defaults of the class, here as well: CPython has a fast way to what is the object's own only.
+        request._response_stage = NEW
+        request._held = False
         counts[REQUESTS] += 1
         done = settings.done
         start = 0.0 if done is None else perf_counter()
@@ -149,14 +162,17 @@ def _make_app(handler: Any, settings: Settings) -> Any:
         try:
             result = await call(request)
             if request._response_stage is NEW:
-                if type(result) is str and scope["method"] != "HEAD":
-                    # What render does with text, without the call: a tenth of our own time.
-                    status, data = 200, result.encode()
-                    plain = (result and result[0] not in MAYBE_HTML) or not HTML_START.match(result)
-                    headers = [
-                        TEXT_FIELD if plain else HTML_FIELD,
-                        (b"content-length", str(len(data)).encode()),
-                    ]
+                shape = type(result)
+                if (shape is str or shape is dict) and scope["method"] != "HEAD":
+                    # What render does with text and JSON, without the call: a tenth of our own time.
+                    status = 200
+                    if shape is dict:
+                        data, field = encode_json(result), JSON_FIELD
+                    else:
+                        data, field = result.encode(), TEXT_FIELD
+                        if result and result[0] in MAYBE_HTML and starts_html(result):
+                            field = HTML_FIELD
+                    headers = [field, (b"content-length", str(len(data)).encode())]
                 else:
                     status, headers, data = render(result, scope["method"])
                 if type(data) is bytes:

@@ -16,10 +16,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _forms, _json
-from ._connection import CHUNKS_IN_A_ROW, DISCONNECT, ConnectedRequest, IdleLimit
+from ._connection import CHUNKS_IN_A_ROW, ConnectedRequest, IdleLimit
 from ._fields import parse_pairs
 from ._forward import call, scope_for
-from ._headers import encode_headers, is_cross_site, parse_content_type
+from ._headers import encode_headers, fields_by_name, is_cross_site, parse_content_type
 from ._interrupt import Guard
 from ._limits import UNSET, Unset
 from ._parts import URLENCODED, media_type_of
@@ -52,6 +52,7 @@ __all__ = ["HttpRequest"]
 
 NEW, REFUSED, ACCEPTED, WHOLE, ENDED = "new", "refused", "accepted", "whole", "ended"
 UNREAD, CONSUMED, DROPPED = "unread", "consumed", "dropped"
+CUT_OFF = "The client disconnected before the end of the request body"
 KEPT_PIECE = 65_536  # bytes of a body that was read whole, for who reads it in pieces
 NO_BODY = (204, 304)  # RFC 9110 sections 15.3.5 and 15.4.5
 # ASGI's, and two of its extensions: a file that the server reads by itself. All can be the last one.
@@ -97,7 +98,7 @@ async def _pieces_of(body: bytes) -> AsyncGenerator[bytes]:
 def _piece_of(message: Message) -> tuple[bytes, bool]:
     """Return the piece of the body in `message`, and whether there are more."""
     if message["type"] != "http.request":
-        raise DisconnectedError("The client disconnected before the end of the request body")
+        raise DisconnectedError(CUT_OFF)
     return message.get("body", b""), message.get("more_body", False)
 
 
@@ -164,21 +165,25 @@ class HttpRequest(ConnectedRequest):
             DisconnectedError: the client left before the end.
         """
         if self._body is None:
-            body = self._begin_body(limit)
+            body = self._begin_body(limit, None)
             self._body = await self._read_body(limit) if body is None else body
         return self._body
 
-    def _begin_body(self, limit: int | None | Unset) -> bytes | None:
+    def _begin_body(self, limit: int | None | Unset, fields: dict[bytes, bytes] | None) -> bytes | None:
         """Return the body if it is here, as one that came with the head is, else None: `_read_body` waits.
 
         One step of the server's `receive`, taken by hand. A coroutine that could wait, with a timer
         for it, would cost more than the JSON of a small body.
+
+        Args:
+            limit: as for `get_body`.
+            fields: the raw header fields, where they were looked at; else None.
         """
         if isinstance(limit, Unset):
             limit = self._settings.limits.body
         if self._body_stage is not UNREAD:
             raise UsageError(f"Request body was already {self._body_stage}")
-        self._check_declared_length(limit)
+        self._check_declared_length(limit, fields)
         self._body_stage = CONSUMED
         if self._listener is not None or self._gone:
             return None
@@ -192,20 +197,24 @@ class HttpRequest(ConnectedRequest):
             return None
         if not message or message["type"] != "http.request":
             self._note_disconnect()
-            message = DISCONNECT
-        body, more = _piece_of(message)
+            raise DisconnectedError(CUT_OFF)
+        body: bytes = message.get("body", b"")
         if limit is not None and len(body) > limit:
             self._refuse_body()
-        if more:
+        if message.get("more_body", False):
             self._unread = [message]
             return None
         return body
 
-    def _check_declared_length(self, limit: int | None) -> None:
-        declared = self.headers.get("content-length")
+    def _check_declared_length(self, limit: int | None, fields: dict[bytes, bytes] | None) -> None:
+        if fields is None:
+            text = self.headers.get("content-length")
+            declared = None if text is None else text.encode()
+        else:
+            declared = fields.get(b"content-length")
         if declared is None:
             return
-        if not (declared.isascii() and declared.isdigit()):
+        if not declared.isdigit():
             raise BadRequest("Bad Content-Length header")
         # Compared by digits first: int() of thousands of them is an error of its own.
         if limit is not None and (len(declared) > 18 or int(declared) > limit):
@@ -289,19 +298,31 @@ class HttpRequest(ConnectedRequest):
                 else it is read. Or it is encoded (content-encoding), or in another charset.
             BodyTooLarge, UsageError, RequestTimeout, DisconnectedError: as `get_body`.
         """
-        self._check_says_json()
+        fields = self._fields_of_body(b"application/json")
+        if fields is None:
+            self._check_says_json()
         body = self._body
         if body is None:
-            body = self._begin_body(limit)  # as get_body does it, which would be one more coroutine
+            body = self._begin_body(limit, fields)  # as get_body does it, which would be one more coroutine
             if body is None:
                 body = await self._read_body(limit)
             self._body = body
         return _json.decode(body, type)
 
+    def _fields_of_body(self, content_type: bytes) -> dict[bytes, bytes] | None:
+        """Return the raw header fields if the body is of that type and not encoded, and they are plain.
+
+        None where the headers have to be asked, which also says what is wrong with them; they may have
+        been changed, too.
+        """
+        if self._headers is not None:
+            return None
+        fields = fields_by_name(self.scope["headers"], self._settings.limits)
+        is_plain = fields.get(b"content-type") == content_type and b"content-encoding" not in fields
+        return fields if is_plain else None
+
     def _check_says_json(self) -> None:
         headers = self.headers
-        if headers.get("content-type") == "application/json" and "content-encoding" not in headers:
-            return
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise UnsupportedMediaType("Encoded request bodies are not supported")
         media_type, charset = parse_content_type(headers.get("content-type", ""))
@@ -345,8 +366,9 @@ class HttpRequest(ConnectedRequest):
 
     async def _read_form(self, limit: int | None | Unset) -> Form:
         limits = self._settings.limits
-        if media_type_of(self.headers) == URLENCODED:
-            body = self._begin_body(limit) if self._body is None else self._body
+        fields = self._fields_of_body(b"application/x-www-form-urlencoded")
+        if fields is not None or media_type_of(self.headers) == URLENCODED:
+            body = self._begin_body(limit, fields) if self._body is None else self._body
             if body is None:
                 body = await self._read_body(limit, _forms.FieldCount(limits, self._refuse_body).add)
             _forms.check_urlencoded(body, limits, self._refuse_body)
@@ -384,7 +406,7 @@ class HttpRequest(ConnectedRequest):
         if self._body is not None:
             return _pieces_of(self._body)
         if self._body_stage is UNREAD:
-            self._check_declared_length(limit)
+            self._check_declared_length(limit, None)
         return self._read_pieces(limit)
 
     # Response out

@@ -195,8 +195,6 @@ def open_parts(headers: Headers, body: AsyncGenerator[bytes], limits: Limits, re
 
 def media_type_of(headers: Headers) -> str:
     """Return which of the two kinds of form the body says it is."""
-    if headers.get("content-type") == URLENCODED and "content-encoding" not in headers:
-        return URLENCODED  # as browsers write it, and once: joined ones have a comma
     if len(headers.getlist("content-type")) > 1:
         raise BadRequest("More than one Content-Type header")
     if headers.get("content-encoding", "identity").lower() != "identity":

@@ -136,6 +136,50 @@ def test_what_is_no_text_is_taken_as_it_is() -> None:
     assert check_fields({"file": [file], "many": [file, file]}, Upload) == (Upload(file, [file, file]), {})
 
 
+class Plain(msgspec.Struct):
+    """What a Struct makes of its fields at once."""
+
+    a: int
+    b: str = "none"
+    c: float | None = None
+    d: Annotated[str, msgspec.Meta(max_length=2)] = ""
+    e: Literal["x", "1"] = "x"
+
+
+@dataclasses.dataclass
+class OneByOne:
+    """The same, which each field is converted for."""
+
+    a: int
+    b: str = "none"
+    c: float | None = None
+    d: Annotated[str, msgspec.Meta(max_length=2)] = ""
+    e: Literal["x", "1"] = "x"
+
+
+TEXTS = st.lists(st.sampled_from(["", "1", "-2", "1.5", "x", "abc", "null", "nan", " 1"]), max_size=2)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(st.dictionaries(st.sampled_from("abcdef"), TEXTS))
+def test_a_struct_that_is_made_at_once_is_no_other(values: dict[str, list[str]]) -> None:
+    made, errors = check_fields(values, Plain)
+    expected, expected_errors = check_fields(values, OneByOne)
+    assert errors == expected_errors
+    assert repr(made and msgspec.structs.asdict(made)) == repr(expected and dataclasses.asdict(expected))
+
+
+class WithFile(msgspec.Struct):
+    file: bytearray
+    note: str
+
+
+def test_a_struct_takes_what_is_no_text_as_it_is() -> None:
+    file = bytearray(b"data")
+    made, errors = check_fields({"file": [file], "note": ["x"]}, WithFile)
+    assert (made, errors) == (WithFile(file, "x"), {})
+
+
 @pytest.mark.parametrize("kind", [int, str, dict, list[int], dict[str, int], typing.Any])
 def test_only_types_with_fields(kind: Any) -> None:
     with pytest.raises(TypeError, match="A dataclass, msgspec.Struct, TypedDict or NamedTuple is needed"):

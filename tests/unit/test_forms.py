@@ -416,6 +416,34 @@ def test_limit_of_all_fields(more: int, fits: bool) -> None:
     assert status_of(b"".join(fields) + END, form_field=100) == expected
     fields = [b"a" * 99] * 9 + [b"b" * 50, b"c" * (49 + more)]
     assert status_of(b"&".join(fields), QUERY_TYPE, form_field=100) == expected
+    whole = b"&".join(fields)
+    for body in ([whole], list(pieces(whole, 64))):
+        found = outcome(get, body, QUERY_TYPE, limits=Limits(form_field=100))
+        assert isinstance(found, Form if fits else BodyTooLarge)
+
+
+@pytest.mark.parametrize("body", [b"a=1&" * 20, b"x" * 1001])
+def test_an_urlencoded_form_is_refused_while_it_comes(body: bytes) -> None:
+    """The rest, which never comes, is not waited for."""
+
+    async def main() -> list[Any]:
+        limits = Limits(form_fields=20, form_field=100)
+        app = to_asgi(limits=limits)(get_nothing)
+        http = Http.begin(app, method="POST", headers={"content-type": QUERY_TYPE}, body=body, rest=True)
+        await http.finish()
+        return http.sent
+
+    async def get_nothing(request: HttpRequest) -> str:
+        await request.get_form()
+        return "never"
+
+    assert run(main())[0]["status"] == 413
+
+
+def test_limits_of_fields_can_be_off_for_what_comes_in_pieces() -> None:
+    limits = Limits(form_fields=None, form_field=None)
+    form = outcome(get, [b"a=1&" * 2000, b"b=2"], QUERY_TYPE, limits=limits)
+    assert (len(form.getlist("a")), form["b"]) == (2000, "2")
 
 
 @pytest.mark.parametrize(("more", "fits"), STEPS)

@@ -10,6 +10,7 @@ from asgineer import HTTPError, Limits
 from asgineer._headers import (
     decode_headers,
     encode_headers,
+    fields_by_name,
     is_cross_site,
     is_same_origin,
     parse_content_type,
@@ -89,6 +90,26 @@ def test_size_limit(size: int, fits: bool) -> None:
 def test_limits_can_be_off() -> None:
     pairs = [(b"x-%d" % number, b"y" * 1000) for number in range(200)]
     assert len(decode(*pairs, limits=Limits(headers=None, header_count=None))) == 200
+    assert len(fields_by_name(pairs, Limits(headers=None, header_count=None))) == 200
+
+
+def test_fields_by_name() -> None:
+    pairs = [(b"a", b"\xff"), (b"bc", b"2")]
+    assert fields_by_name(pairs, DEFAULT_LIMITS) == {b"a": b"\xff", b"bc": b"2"}
+    assert fields_by_name(pairs, Limits(header_count=2, headers=5)) == {b"a": b"\xff", b"bc": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "limits"),
+    [
+        ([(b"a", b"1"), (b"a", b"1")], DEFAULT_LIMITS),
+        ([(b"a", b"1"), (b"bc", b"2")], Limits(header_count=1)),
+        ([(b"a", b"1"), (b"bc", b"2")], Limits(headers=4)),
+        (((b"a", b"1"),), DEFAULT_LIMITS),
+    ],
+)
+def test_fields_by_name_leave_to_headers_what_is_not_plain(pairs: Any, limits: Limits) -> None:
+    assert fields_by_name(pairs, limits) == {}
 
 
 @pytest.mark.parametrize(

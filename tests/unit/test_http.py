@@ -419,6 +419,52 @@ def test_json_with_identity_as_its_encoding() -> None:
     assert ask(app_of(_get_json), body=b"{}", headers={"content-encoding": "Identity"}).status_code == 200
 
 
+def test_json_holds_the_headers_to_their_limits() -> None:
+    async def work(request: HttpRequest) -> Any:
+        return await request.get_json()
+
+    headers = [("content-type", "application/json"), *((f"x-{number}", "1") for number in range(128))]
+    found = outcome(work, method="POST", body=b"1", headers=headers)
+    assert isinstance(found, HTTPError)
+    assert found.status == 431
+    assert outcome(work, method="POST", body=b"1", headers=headers[:-1]) == 1
+
+
+def test_json_by_headers_that_a_handler_changed() -> None:
+    async def work(request: HttpRequest) -> Any:
+        request.headers["content-encoding"] = "gzip"
+        return await request.get_json()
+
+    found = outcome(work, method="POST", body=b"1", headers={"content-type": "application/json"})
+    assert isinstance(found, HTTPError)
+    assert found.status == 415
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("x", 400), ("-1", 400), ("1.0", 400), ("", 400), ("\xb2", 400), ("9" * 19, 413), ("11000000", 413)],
+)
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_length_that_can_not_be_is_refused_before_the_body_is_asked_for(
+    length: str, status: int, changed: bool
+) -> None:
+    async def work(request: HttpRequest) -> Any:
+        if changed:
+            assert request.headers
+        return await request.get_json()
+
+    headers = {"content-type": "application/json", "content-length": length}
+
+    async def main() -> Http:
+        http = Http.begin(app_of(work), method="POST", body=b"1", headers=headers)
+        await http.finish()
+        return http
+
+    http = run(main())
+    assert http.sent[0]["status"] == status
+    assert http.received == 0
+
+
 def test_get_json_with_a_type() -> None:
     app = app_of(lambda request: request.get_json(type=list[int]))
     assert ask(app, body=b"[1]").text == "[1]"
