@@ -4,6 +4,8 @@ Each system has a process of its own on the first core; engines, publishers of o
 clients have the other. A publisher keeps a timetable, and latency counts from the time in it, so
 one that falls behind shows. The rate doubles until the 99th percentile is over 100 ms, a message is
 lost or comes twice, or the timetable isn't kept; then the best rate is searched between the last two.
+Later rounds begin where the one before them ended. Each part has a time, and does as many rounds as
+it has time for; each row has its share of it.
 CPU is that of the process with the subscribers, user and system, at the best rate; in one
 process the publisher is in it. Systems take turns; the figures are the middle of the rounds.
 
@@ -80,6 +82,8 @@ HOPS = [1, 100, 1000]
 CHANNELS = 5000
 LATEST = 100.0  # ms of the 99th percentile
 KEPT = 0.98  # of the timetable
+CLOSE = 1.16  # between a rate that holds and one that doesn't, then the search ends
+IDLE = 5.0  # seconds of nothing
 CALM = 50.0  # messages a second, to see what one costs that meets nobody
 PUBSUB_LIMITS = ("--client-output-buffer-limit", "pubsub", "0", "0", "0")  # so that peers aren't cut off
 UPGRADE = (
@@ -185,25 +189,46 @@ def versions() -> str:
     return ", ".join(f"{name} {version}" for name, version in zip(SHOWN, found, strict=True))
 
 
-def search(measure: Callable[[float], Figures], start: float) -> Figures:
-    """Return the figures at the highest rate that holds, as far as twice doubled precision goes."""
-    best: Figures | None = None
-    rate, step = start, 2.0
-    while step > 1.15:
+class Hunt:
+    """The search for the highest rate that holds.
+
+    Args:
+        seconds: after which it takes the best so far.
+        known: the best rate of the round before.
+    """
+
+    def __init__(self, seconds: float, known: float | None) -> None:
+        self._end = time.monotonic() + seconds
+        self._known = known
+
+    def search(self, measure: Callable[[float], Figures], start: float) -> Figures:
+        """Return the figures at the best rate, which is known within a sixth when there was time."""
+        rate, step = (self._known, CLOSE) if self._known else (start, 2.0)
+        best: Figures | None = None
+        failed: float | None = None
+        while True:
+            found = self._try(measure, rate)
+            if holds(found):
+                best = found
+            else:
+                failed = rate
+            if best is None:
+                if rate < 0.5 or self._is_over():
+                    return found  # it can't do anything: the row shows what was lost
+                rate /= step**2
+            elif self._is_over() or (failed is not None and failed / best["rate"] <= CLOSE):
+                return best
+            else:
+                rate = best["rate"] * step if failed is None else (best["rate"] * failed) ** 0.5
+
+    def _try(self, measure: Callable[[float], Figures], rate: float) -> Figures:
         found = measure(rate)
-        if not holds(found):  # once more: something else on the machine may have been in the way
+        if not holds(found) and not self._is_over():  # something else may have been in the way
             found = measure(rate)
-        if holds(found):
-            best, rate = found, rate * step
-        elif best is None:
-            if rate < 0.5:
-                return found  # it can't do anything: the row shows what was lost
-            rate /= 4
-        else:
-            step **= 0.5
-            rate = best["rate"] * step
-    assert best is not None
-    return best
+        return found
+
+    def _is_over(self) -> bool:
+        return time.monotonic() > self._end
 
 
 def holds(found: Figures) -> bool:
@@ -231,22 +256,24 @@ def measure_pair(
     return measure
 
 
-def measure_fan_out(url: str, system: str, count: int, seconds: float) -> Figures:
+def measure_fan_out(hunt: Hunt, url: str, system: str, count: int, seconds: float) -> Figures:
     """One process: a publisher and `count` subscribers of one channel."""
     with Worker(system, url, SERVER_CORES) as worker:
         worker.tell("listen", channels=1, each=count)
-        return search(measure_pair(worker, worker, 1, count, seconds), max(1.0, 2000 / count))
+        return hunt.search(measure_pair(worker, worker, 1, count, seconds), min(20_000, 200_000 / count))
 
 
-def measure_channels(url: str, system: str, seconds: float) -> Figures:
+def measure_channels(hunt: Hunt, url: str, system: str, seconds: float) -> Figures:
     """One process, many channels with one subscriber each, published to in turn."""
     with Worker(system, url, SERVER_CORES) as worker:
         told = worker.tell("listen", channels=CHANNELS, each=1)
-        found = search(measure_pair(worker, worker, CHANNELS, 1, seconds), 500)
+        found = hunt.search(measure_pair(worker, worker, CHANNELS, 1, seconds), 2000 if url else 10_000)
         return {**found, "join": told["seconds"], "memory": told["memory"] / 1024}
 
 
-def measure_hop(engines: Engines, system: str, engine: str, count: int, seconds: float) -> Figures:
+def measure_hop(
+    hunt: Hunt, engines: Engines, system: str, engine: str, count: int, seconds: float
+) -> Figures:
     """Two processes: one publishes, the other has `count` subscribers."""
     url = engines.url(engine)
     with Worker(system, url, SERVER_CORES) as receiver, Worker(system, url, CLIENT_CORES) as sender:
@@ -257,10 +284,11 @@ def measure_hop(engines: Engines, system: str, engine: str, count: int, seconds:
         before = engines.commands(engine)
         calm = measure_calm(CALM)
         commands = (engines.commands(engine) - before) / (CALM * seconds)
-        return {**search(measure, max(1.0, 1000 / count)), "calm": calm["p50"], "commands": commands}
+        found = hunt.search(measure, min(2000, 100_000 / count))
+        return {**found, "calm": calm["p50"], "commands": commands}
 
 
-def measure_idle(engines: Engines, system: str, engine: str, seconds: float) -> Figures:
+def measure_idle(hunt: Hunt, engines: Engines, system: str, engine: str, seconds: float) -> Figures:
     """One process that listens to a thousand channels in which nothing happens."""
     with Worker(system, engines.url(engine), SERVER_CORES) as worker:
         worker.tell("listen", channels=1000, each=1)
@@ -308,7 +336,7 @@ class JoinedLoad(Load):
 
 
 def measure_wire(
-    engines: Engines, system: str, engine: str, kind: str, clients: int, seconds: float
+    hunt: Hunt, engines: Engines, system: str, engine: str, kind: str, clients: int, seconds: float
 ) -> Figures:
     """Clients over the wire, and the publisher in the process of the server."""
     hello = SSE if kind == "sse" else ENGINE_IO if system == "socketio" else PLAIN
@@ -326,12 +354,12 @@ def measure_wire(
             told = measure_rate(server, load, round(rate), seconds)
             return {**told, "rate": round(rate), "kept": told["kept"] / 100}
 
-        return search(measure, max(4000 / clients, 2))
+        return hunt.search(measure, max(8000 / clients, 2))
 
 
 def rows_of(
     engines: Engines, part: str, seconds: float, clients: int, sizes: int
-) -> Iterator[tuple[str, str, str, Callable[[], Figures]]]:
+) -> Iterator[tuple[str, str, str, Callable[[Hunt], Figures]]]:
     """Yield the rows of a part of the benchmark: what, system, engine, and what measures it."""
     if part == "fan-out":
         for count in FAN_OUT[:sizes]:
@@ -366,11 +394,11 @@ def rows_of(
                 )
     else:
         for system, engine in WITH_ENGINE:
-            yield "1000 channels", system, engine, _bind(measure_idle, engines, system, engine, seconds * 10)
+            yield "1000 channels", system, engine, _bind(measure_idle, engines, system, engine, IDLE)
 
 
-def _bind(function: Callable[..., Figures], *arguments: Any) -> Callable[[], Figures]:
-    return lambda: function(*arguments)
+def _bind(function: Callable[..., Figures], *arguments: Any) -> Callable[[Hunt], Figures]:
+    return lambda hunt: function(hunt, *arguments)
 
 
 PARTS = {
@@ -380,6 +408,11 @@ PARTS = {
     "wire": "Over the wire, one channel: uvicorn, the publisher in the same process",
     "idle": "One process that listens to 1000 channels, and nothing happens",
 }
+#: How long each takes, on the machine of the recorded figures and on any other.
+MINUTES = {"fan-out": 3.5, "channels": 1.5, "hop": 3.0, "wire": 2.5, "idle": 0.5}
+WARM = 0.6  # of the time of a round is what the next one needs
+LEAST = 4.0  # seconds for a row, however late it is
+
 COLUMNS = {
     "per second": ("deliveries/s", "{:.0f}"),
     "rate": ("messages/s", "{:.0f}"),
@@ -392,6 +425,7 @@ COLUMNS = {
     "join": ("join s", "{:.2f}"),
     "memory": ("KiB each", "{:.1f}"),
     "lost": ("lost", "{:.0f}"),
+    "rounds": ("rounds", "{:.0f}"),
 }
 NOTES = {
     "hop": "one: a message alone, 50 a second; commands: that the engine gets for each of those",
@@ -401,41 +435,48 @@ NOTES = {
 
 
 def measure(
-    engines: Engines, parts: list[str], seconds: float, clients: int, rounds: int, sizes: int
-) -> list[dict[str, Any]]:
-    """Run all, in rounds that take turns; return a row of middles each."""
-    found: dict[tuple[str, str, str, str], list[Figures]] = {}
+    engines: Engines, part: str, minutes: float, rounds: int, *sizes: Any
+) -> Iterator[tuple[tuple[str, str, str], Figures]]:
+    """Run the rows of a part, which take turns, for as many rounds as there is time for."""
+    known: dict[tuple[str, str, str], float] = {}
+    rows = list(rows_of(engines, part, *sizes))
+    end, took = time.monotonic() + minutes * 60, 0.0
     for number in range(rounds):
-        for part in parts:
-            for what, system, engine, run in rows_of(engines, part, seconds, clients, sizes):
-                try:
-                    figures = run()
-                except (
-                    RuntimeError,
-                    AssertionError,
-                    ZeroDivisionError,
-                ) as error:  # a peer that can't: the row says so
-                    print(f"{part} {what} {system} {engine}: {error}", file=sys.stderr, flush=True)
-                    figures = {}
-                found.setdefault((part, what, system, engine), []).append(figures)
-                shown = {key: round(value, 2) for key, value in figures.items()}
-                print(
-                    f"round {number + 1}: {part} {what} {system} {engine} {shown}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+        begun = time.monotonic()
+        if number and begun + took * WARM > end:  # a later one is shorter, as it knows where to begin
+            break
+        for place, (what, system, engine, run) in enumerate(rows):
+            row = what, system, engine
+            share = max((end - time.monotonic()) / (len(rows) - place), LEAST)
+            try:
+                figures = run(Hunt(share, known.get(row)))
+            except (RuntimeError, AssertionError, ZeroDivisionError) as error:  # a peer that can't
+                print(f"{part} {row}: {error}", file=sys.stderr, flush=True)
+                figures = {}
+            if "rate" in figures:
+                known[row] = figures["rate"]
+            shown = {key: round(value, 2) for key, value in figures.items()}
+            print(f"round {number + 1}: {part} {' '.join(row)} {shown}", file=sys.stderr, flush=True)
+            yield row, figures
+        took = time.monotonic() - begun
+
+
+def middles(found: Iterator[tuple[tuple[str, str, str], Figures]]) -> list[dict[str, Any]]:
+    """Return a row of middles for each that was measured."""
+    runs: dict[tuple[str, str, str], list[Figures]] = {}
+    for row, figures in found:
+        runs.setdefault(row, []).append(figures)
     rows = []
-    for (part, what, system, engine), runs in found.items():
-        whole = [one for one in runs if one]
+    for (what, system, engine), several in runs.items():
+        whole = [one for one in several if one]
         middle = {key: median(one[key] for one in whole) for key in whole[0]} if whole else {}
         name = f"{system} {engine}".strip()
-        rows.append({"part": part, "what": what, "system": name, "engine": engine, **middle})
+        rows.append({"what": what, "system": name, "engine": engine, "rounds": len(whole), **middle})
     return rows
 
 
-def table(rows: list[dict[str, Any]], part: str) -> str:
+def table(here: list[dict[str, Any]], part: str) -> str:
     """Return the rows of a part as text."""
-    here = [row for row in rows if row["part"] == part]
     columns = [key for key in COLUMNS if any(key in row for row in here)]
     lines = [f"{'':20} {'':18}" + "".join(f"{COLUMNS[key][0]:>14}" for key in columns)]
     for row in here:
@@ -447,17 +488,37 @@ def table(rows: list[dict[str, Any]], part: str) -> str:
     return "\n".join([*lines, *notes])
 
 
-def record(rows: list[dict[str, Any]], parts: list[str], arguments: str) -> None:
-    """Keep the figures in `results/channels.md`, with a plot."""
+def record(part: str, rows: list[dict[str, Any]], arguments: str) -> None:
+    """Keep the figures of a part in `results/channels.json`, the others as they are; write the page anew."""
     RESULTS.mkdir(exist_ok=True)
+    kept = RESULTS / "channels.json"
+    parts: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    parts[part] = {
+        "rows": rows,
+        "machine": machine(),
+        "versions": versions(),
+        "date": str(datetime.now(UTC).date()),
+        "command": f"python bench/channels.py --parts {part} {arguments} --record",
+    }
+    parts = {name: parts[name] for name in PARTS if name in parts}
+    kept.write_text(json.dumps(parts, indent=1) + "\n")
+    all_rows = [{"part": name, **row} for name, found in parts.items() for row in found["rows"]]
     command = [str(PYTHON), str(HERE / "_channels_plot.py"), str(RESULTS / "channels.svg")]
-    subprocess.run(command, check=True, input=json.dumps(rows), text=True)
-    sections = "\n".join(f"## {PARTS[part]}\n\n```\n{table(rows, part)}\n```\n" for part in parts)
+    subprocess.run(command, check=True, input=json.dumps(all_rows), text=True)
+    sections = "\n".join(section(name, found) for name, found in parts.items())
     (RESULTS / "channels.md").write_text(
         f"# channels\n\n{(__doc__ or '').strip()}\n\n![Deliveries per second](channels.svg)\n\n{sections}\n"
-        f"- Machine: {machine()}; {versions()}\n- Date: {datetime.now(UTC).date()}\n"
-        f"- To repeat: `python bench/channels.py {arguments} --record`\n",
+        "To repeat all of it: `python bench/channels.py --record`\n",
         encoding="utf-8",
+    )
+
+
+def section(part: str, found: dict[str, Any]) -> str:
+    """Return the part of the page about a part."""
+    return (
+        f"## {PARTS[part]}\n\n```\n{table(found['rows'], part)}\n```\n\n"
+        f"- Machine: {found['machine']}; {found['versions']}\n"
+        f"- Date: {found['date']}\n- To repeat: `{found['command']}`\n"
     )
 
 
@@ -468,13 +529,20 @@ def running_engines() -> Generator[Engines]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    shares = ", ".join(f"{part} {minutes:g}" for part, minutes in MINUTES.items())
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        epilog=f"All of it takes {sum(MINUTES.values()):g} minutes ({shares}), and at most one more: "
+        "`python bench/channels.py --record`. Parts can be recorded one by one (`--parts hop --record`): "
+        "the figures of the others stay in bench/results/channels.json, from which the page is written.",
+    )
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--seconds", type=float, default=2.0, help="at each rate")
-    parser.add_argument("--clients", type=int, default=1000, help="over the wire")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.7, help="at each rate (0.7)")
+    parser.add_argument("--clients", type=int, default=1000, help="over the wire (1000)")
+    parser.add_argument("--rounds", type=int, default=3, help="at most, as far as there is time (3)")
     parser.add_argument("--sizes", type=int, default=len(FAN_OUT), help="how many sizes of each, from 1 on")
-    parser.add_argument("--quick", action="store_true", help="half a second, 100 clients, one round")
+    parser.add_argument("--times", type=float, default=1.0, help="so many times the minutes of each part (1)")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the time, 100 clients, 3 sizes")
     parser.add_argument("--record", action="store_true", help="keep the figures in bench/results/")
     return parser.parse_args()
 
@@ -483,16 +551,19 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers it started end with it
     arguments = parse()
     if arguments.quick:
-        arguments.seconds, arguments.clients, arguments.rounds, arguments.sizes = 0.5, 100, 1, 3
+        arguments.seconds, arguments.clients, arguments.rounds = 0.5, 100, 1
+        arguments.sizes, arguments.times = 3, 0.25
     prepare()
-    sizes = (arguments.seconds, arguments.clients, arguments.rounds, arguments.sizes)
+    sizes = (arguments.seconds, arguments.clients, arguments.sizes)
+    how = "--seconds {:g} --clients {} --sizes {}".format(*sizes)
+    how += f" --rounds {arguments.rounds} --times {arguments.times:g}"
     with running_engines() as engines:
-        rows = measure(engines, arguments.parts, *sizes)
-    for part in arguments.parts:
-        print(f"{PARTS[part]}\n{table(rows, part)}\n")
-    if arguments.record:
-        how = "--seconds {:g} --clients {} --rounds {} --sizes {}".format(*sizes)
-        record(rows, arguments.parts, how)
+        for part in arguments.parts:
+            minutes = MINUTES[part] * arguments.times
+            rows = middles(measure(engines, part, minutes, arguments.rounds, *sizes))
+            print(f"{PARTS[part]}\n{table(rows, part)}\n", flush=True)
+            if arguments.record:  # at once, so that what ends the next part doesn't take this one with it
+                record(part, rows, how)
 
 
 if __name__ == "__main__":
