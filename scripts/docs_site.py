@@ -38,7 +38,8 @@ INTRODUCTION = """\
 
 One suite of tests runs on every server. Where one of them can't do what the suite asks for, a table says so,
 with the reason; as soon as it can, the run fails until the entry is gone. This page is made from that table.
-`inprocess` is the test client.
+`inprocess` is the test client; `B22` and its like are rows of
+[bad_inputs.py](../tests/contract/bad_inputs.py), which the page on [bad requests](guide/bad-input.md) is about.
 """
 
 _LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)([^)]*\))")
@@ -96,12 +97,19 @@ def differences_page() -> str:
     spec.loader.exec_module(table)
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for (case, server), reason in table.DIFFERENCES.items():
-        found[server][reason].append(case.removeprefix("test_").replace("_", " "))
+        found[server][reason].append(_in_words(case))
     lines = [INTRODUCTION]
     for server, reasons in sorted(found.items()):
         lines += [f"\n## {server}\n\n| why | what differs |\n|---|---|"]
         lines += [f"| {reason} | {'; '.join(cases)} |" for reason, cases in sorted(reasons.items())]
     return "\n".join(lines) + "\n"
+
+
+def _in_words(case: str) -> str:
+    """Return the name of a test as a reader wants it: "B22 (bytes)", "a client that leaves is told"."""
+    if row := re.fullmatch(r"test_row\[(\w+?)(?:-(.+))?\]", case):
+        return f"{row[1]} ({row[2]})" if row[2] else row[1]
+    return case.removeprefix("test_").replace("_", " ")
 
 
 def linked_files(files: Files) -> set[Path]:
