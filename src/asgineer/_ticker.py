@@ -140,9 +140,10 @@ def go_on(step: Any, steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
 _tickers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Ticker] = weakref.WeakKeyDictionary()
 
 
-def ticker() -> Ticker:
-    """Return the ticker of the running event loop."""
-    loop = asyncio.get_running_loop()
+def ticker(loop: asyncio.AbstractEventLoop | None = None) -> Ticker:
+    """Return the ticker of the running event loop, which a caller may know."""
+    if loop is None:
+        loop = asyncio.get_running_loop()
     found = _tickers.get(loop)
     if found is None:
         found = _tickers[loop] = Ticker()
