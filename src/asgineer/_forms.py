@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ._fields import MISSING, check_fields
 from ._parts import FIELD_TOO_LARGE, open_parts
-from ._uploads import DISK_CHUNK, UploadFile, close_files
+from ._uploads import UploadFile, close_files
 from .errors import BadRequest, InvalidData
 
 if TYPE_CHECKING:
@@ -213,10 +213,13 @@ async def _read_multipart(values: Values, parts: Parts) -> None:
         spool = None if limits.spool is None or memory_left is None else min(limits.spool, memory_left)
         file = UploadFile(part.filename, part.content_type, spool)
         values.setdefault(part.name, []).append(file)  # before it has anything that must be closed
-        async for chunk in part._read_chunks(DISK_CHUNK):
-            await file._write(chunk)
-        if memory_left is not None and file._disk is None:
-            memory_left -= file.size
+        while (chunk := await parts.next_chunk(part)) is not None:
+            if file._add(chunk):
+                await file._flush()
+        if file._disk is None:
+            memory_left = None if memory_left is None else memory_left - file.size
+        elif file._kept:
+            await file._flush()
         if not file.filename and not file.size:  # what a browser sends for a file field that was left empty
             values[part.name].pop()
     for name in [name for name, sent in values.items() if not sent]:

@@ -111,6 +111,9 @@ class MultipartDecoder:
 
     def _skip_preamble(self, data: bytes) -> bytes:
         """Return `data` from the first delimiter on, b"" while there is none."""
+        if self._preamble == b"\r\n" and data.startswith(self._delimiter[2:]):
+            self._preamble = None
+            return data  # nearly every form has none: no copy
         data = (self._preamble or b"") + data
         start = data.find(self._delimiter[2:])
         if start < 0:

@@ -140,7 +140,8 @@ class UploadFile:
         self.filename = filename
         self.content_type = content_type
         self.size = 0
-        self._spool = spool
+        self._most = spool  # bytes that are kept in memory before they are written; None: all of them
+        self._kept = 0  # bytes of `_chunks`
         self._chunks: list[bytes] = []  # what is in memory, one piece once it is whole
         self._disk: TemporaryFile | None = None
         self._position = 0
@@ -186,17 +187,21 @@ class UploadFile:
             self._chunks = [b"".join(self._chunks)]
         return self._chunks[0][start : start + size]
 
-    async def _write(self, chunk: bytes) -> None:
-        """Add a chunk; what is too large for the memory goes to a disk, with what was there before."""
+    def _add(self, chunk: bytes) -> bool:
+        """Add a chunk as it came, without a copy; say whether it is time to `_flush`."""
         self.size += len(chunk)
-        if self._disk is not None:
-            await asyncio.to_thread(self._disk.write, chunk)
-            return
+        self._kept += len(chunk)
         self._chunks.append(chunk)
-        if self._spool is not None and self.size > self._spool:
+        return self._most is not None and self._kept > self._most
+
+    async def _flush(self) -> None:
+        """Write what is in memory to a disk; from now on the rest goes there as well, in large pieces."""
+        if self._disk is None:
             self._disk = TemporaryFile()
-            chunks, self._chunks = self._chunks, []
-            await asyncio.to_thread(self._disk.write, *chunks)
+            self._most = DISK_CHUNK - 1
+        chunks, self._chunks = self._chunks, []
+        self._kept = 0
+        await asyncio.to_thread(self._disk.write, *chunks)
 
     def _close(self) -> TemporaryFile | None:
         """Let go of what is in memory, and return what a thread is to end."""
