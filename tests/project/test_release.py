@@ -62,25 +62,30 @@ def test_sdist_can_be_tested(built: Path) -> None:
     }
 
 
-def test_readme_example_runs_where_it_is_installed(built: Path, tmp_path: Path) -> None:
+def test_readme_programs_run_where_it_is_installed(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[uvicorn]"]
     subprocess.run(install, check=True, capture_output=True)
-    example = next(block.text for block in read_blocks(ROOT / "README.md") if block.language == "python")
+    example, app = [block.text for block in read_blocks(ROOT / "README.md") if block.language == "python"]
     port = free_port()
-    (tmp_path / "example.py").write_text(
-        example.replace("localhost:8080", f"127.0.0.1:{port}"), encoding="utf-8"
-    )
-    process = ServerProcess.command([python, "example.py"], ("127.0.0.1", port), cwd=str(tmp_path))
-    try:
-        process.wait_until_ready()
-        ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/api/items/3').read())"
-        answer = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True)
-        assert answer.stdout == "b'{\"item\":3}'\n"
-    finally:
-        assert process.stop() == 0, process.output
+    here = f"127.0.0.1:{port}"
+    (tmp_path / "example.py").write_text(example.replace("localhost:8080", here), encoding="utf-8")
+    (tmp_path / "app.py").write_text(app, encoding="utf-8")
+    run_app = [str(tmp_path / "venv" / "bin" / "asgineer"), "run", "app.py:main", "--bind", here]
+    for command, path, expected in (
+        ([python, "example.py"], "/api/items/3", '{"item":3}'),
+        (run_app, "/api/board", '{"messages":[],'),
+    ):
+        process = ServerProcess.command(command, ("127.0.0.1", port), cwd=str(tmp_path))
+        try:
+            process.wait_until_ready()
+            ask = f"import urllib.request as u; print(u.urlopen('http://{here}{path}').read().decode())"
+            answer = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True)
+            assert answer.stdout.startswith(expected)
+        finally:
+            assert process.stop() == 0, process.output
 
 
 def test_what_is_supported_is_what_the_project_asks_for() -> None:
