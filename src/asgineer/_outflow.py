@@ -36,10 +36,7 @@ class Outflow(Guard):
     __slots__ = (
         "_flowing",
         "_had_turn",
-<<<<<<< HEAD
         "_is_over",
-=======
->>>>>>> be94a7694b6d3c2a6845b6c63be1d96f73100609
         "_items",
         "_looked",
         "_request",
@@ -57,12 +54,8 @@ class Outflow(Guard):
         self._had_turn = True  # the event loop, since `run` let others run
         self._sent = 0  # bytes, besides those that the request has counted
         self._seen = 0  # bytes that were sent when the ticker looked last
-<<<<<<< HEAD
         self._ticker: Ticker | None = None  # once it is watched
         self._is_over = False
-=======
-        self._ticker: Ticker | None = None
->>>>>>> be94a7694b6d3c2a6845b6c63be1d96f73100609
         self._looked = self._since = 0.0  # when it did so, and when something went out: then, or later
 
     #: The method of our own server's `send` that a piece goes by.
@@ -85,7 +78,6 @@ class Outflow(Guard):
         """Say something to the client before the connection ends by `error`."""
 
     def attach(self) -> None:
-<<<<<<< HEAD
         """Begin to be told what happens meanwhile: from the next turn of the event loop on.
 
         Nothing happens before, and a stream that is short ends before: it needs no listener and no ticker.
@@ -107,19 +99,6 @@ class Outflow(Guard):
         if self._ticker is not None:
             self._ticker.discard(self)
             self._request._unwatch(self.tell)
-=======
-        """Begin to be told what happens meanwhile."""
-        self._request._watch(self.tell)
-        self._ticker = clock = ticker()
-        clock.add(self)
-        self._looked = self._since = clock.now
-
-    def detach(self) -> None:
-        """Be told no more."""
-        self._request._unwatch(self.tell)
-        if self._ticker is not None:
-            self._ticker.discard(self)
->>>>>>> be94a7694b6d3c2a6845b6c63be1d96f73100609
 
     # The way of all pieces
 
@@ -135,12 +114,8 @@ class Outflow(Guard):
                 send, encode, next_item = request._send, self.encode, items.__anext__
                 pending, ready = getattr(items, "pending", None), getattr(items, "ready", _is_never_ready)
                 is_bounded = request._content_length is not None or status in NO_BODY
-<<<<<<< HEAD
                 # Of our own server: no message, no coroutine. A method, as uvicorn's `send` is, has none.
                 push = None if type(send) is MethodType else getattr(type(send), self.way, None)
-=======
-                push = getattr(type(send), self.way, None)  # of our own server: no message, no coroutine
->>>>>>> be94a7694b6d3c2a6845b6c63be1d96f73100609
                 in_a_row = 0
                 self._flowing = True
                 while True:

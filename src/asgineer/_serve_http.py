@@ -69,14 +69,10 @@ class PieceFlow(Outflow):
         except StopAsyncIteration:
             chunk = b""
         self._waiting = False
-<<<<<<< HEAD
         for name, _ in headers:
             if name == b"content-type":
                 break
         else:
-=======
-        if not any(name == b"content-type" for name, _ in headers):
->>>>>>> be94a7694b6d3c2a6845b6c63be1d96f73100609
             headers.append((b"content-type", guess_text_type(chunk) if isinstance(chunk, str) else OCTETS))
         data = self.encode(chunk)
         await self._request._start_response(status, headers)
