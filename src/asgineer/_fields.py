@@ -80,17 +80,27 @@ def fields_of(type: Any) -> tuple[Field, ...]:
     return tuple([_field(field, hints[field.name]) for field in info.fields])
 
 
-@lru_cache(maxsize=256)
-def _plain_keys(type: Any) -> tuple[str, ...]:
-    """Return the keys of a Struct that msgspec makes at once, a quarter of the time: no list or bool in it.
+def make_at_once(texts: dict[str, Any], type: Any) -> Any:
+    """Return a Struct made of `texts`, the last of each name, in a fifth of the time of `check_fields`.
 
-    () for other types. Those of their own `__init__` need it, and a dataclass its defaults.
+    None where that isn't enough: one of them is empty, or wrong (msgspec names the first mistake
+    only), or the type has a list or a bool in it. A class of another kind has to be called, for its own
+    `__init__` and for its defaults.
     """
-    fields = fields_of(type)
-    is_plain = isinstance(type, _msgspec().StructMeta) and not any(
-        field.many or field.is_bool for field in fields
+    if not _is_plain(type) or "" in texts.values():
+        return None
+    msgspec = _msgspec()
+    try:
+        return msgspec.convert(texts, type, strict=False)
+    except msgspec.ValidationError:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _is_plain(type: Any) -> bool:
+    return isinstance(type, _msgspec().StructMeta) and not any(
+        field.many or field.is_bool for field in fields_of(type)
     )
-    return tuple([field.key for field in fields]) if is_plain else ()
 
 
 def _field(field: Any, hint: Any) -> Field:
@@ -137,14 +147,10 @@ def check_fields(values: Mapping[str, Sequence[Any]], type: Any) -> tuple[Any, d
     Returns:
         The value and {}; or None and what is wrong, with "" for what concerns the whole.
     """
+    made = make_at_once({name: found[-1] for name, found in values.items() if found}, type)
+    if made is not None:
+        return made, {}
     msgspec = _msgspec()
-    if keys := _plain_keys(type):
-        texts = {key: found[-1] for key in keys if (found := values.get(key))}
-        if "" not in texts.values():
-            try:
-                return msgspec.convert(texts, type, strict=False), {}
-            except msgspec.ValidationError:
-                pass  # it names the first mistake; what follows names all of them
     fields = fields_of(type)
     sent, errors = _sent(values, fields)
     given: dict[str, Any] = {}

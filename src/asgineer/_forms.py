@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from ._fields import MISSING, check_fields
+from ._fields import MISSING, check_fields, make_at_once
 from ._parts import FIELD_TOO_LARGE, open_parts
 from ._uploads import UploadFile, close_files
 from .errors import BadRequest, InvalidData
@@ -48,8 +48,17 @@ class Form(Mapping[str, "str | UploadFile"]):
     raise an InvalidData (422), which is a KeyError too. Its files end with the handler.
     """
 
-    def __init__(self, values: Values) -> None:
-        self._values = values
+    def __init__(self, values: Values | None = None, pairs: list[tuple[str, str]] | None = None) -> None:
+        self._grouped = values
+        self._pairs = pairs  # of an urlencoded form, until they are asked for by name
+
+    @property
+    def _values(self) -> Values:
+        if self._grouped is None:
+            self._grouped = {}
+            for name, text in self._pairs or ():
+                self._grouped.setdefault(name, []).append(text)
+        return self._grouped
 
     def __getitem__(self, name: str) -> str | UploadFile:
         values = self._values.get(name)
@@ -106,6 +115,10 @@ class Form(Mapping[str, "str | UploadFile"]):
         Returns:
             The value and {}; or None and {field: message}, with "" for what concerns the whole.
         """
+        if self._pairs is not None:
+            made: T | None = make_at_once(dict(self._pairs), type)
+            if made is not None:
+                return made, {}
         value, errors = check_fields(self._values, type)
         return value, errors
 
@@ -153,17 +166,6 @@ def check_urlencoded(data: bytes, limits: Limits, refuse: Refuse) -> None:
         refuse(TOO_MANY_FIELDS)
     if limits.form_field is not None and len(data) > limits.form_field:
         _check_sizes(data, limits.form_field, refuse)
-
-
-def form_of(pairs: list[tuple[str, str]]) -> Form:
-    """Return the form with these fields, and no file."""
-    values: Values = {}
-    for name, text in pairs:
-        if name in values:
-            values[name].append(text)
-        else:
-            values[name] = [text]
-    return Form(values)
 
 
 async def read_multipart(

@@ -15,9 +15,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from . import _forms, _json
+from . import _json
 from ._connection import CHUNKS_IN_A_ROW, ConnectedRequest, IdleLimit
 from ._fields import parse_pairs
+from ._forms import LONG, FieldCount, Form, check_urlencoded, read_multipart
 from ._forward import call, scope_for
 from ._headers import encode_headers, fields_by_name, is_cross_site, parse_content_type
 from ._interrupt import Guard
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from typing import NoReturn, TypeAlias
 
-    from ._forms import Form
     from ._forward import ASGIApp
     from ._headers import RawHeaders
     from ._parts import Parts
@@ -370,13 +370,13 @@ class HttpRequest(ConnectedRequest):
         if fields is not None or media_type_of(self.headers) == URLENCODED:
             body = self._begin_body(limit, fields) if self._body is None else self._body
             if body is None:
-                body = await self._read_body(limit, _forms.FieldCount(limits, self._refuse_body).add)
-            _forms.check_urlencoded(body, limits, self._refuse_body)
-            if len(body) > _forms.LONG:
-                return _forms.form_of(await asyncio.to_thread(parse_pairs, body))
-            return _forms.form_of(parse_pairs(body))
+                body = await self._read_body(limit, FieldCount(limits, self._refuse_body).add)
+            check_urlencoded(body, limits, self._refuse_body)
+            if len(body) > LONG:
+                return Form(pairs=await asyncio.to_thread(parse_pairs, body))
+            return Form(pairs=parse_pairs(body))
         self._held = True  # for the files
-        return await _forms.read_multipart(self.headers, self._iter_limited(limit), limits, self._refuse_body)
+        return await read_multipart(self.headers, self._iter_limited(limit), limits, self._refuse_body)
 
     def iter_form(self, limit: int | None | Unset = UNSET) -> Parts:
         """Iterate over the parts of a multipart form as they come in, without keeping any of it.
