@@ -204,15 +204,10 @@ class ConnectedRequest(BaseRequest):
 
     def _watch(self, tell: Callable[[Exception], object]) -> None:
         """Have `tell` called with the error when the client leaves, also when it has left before."""
-        # With the next turn of the event loop: most streams that are short end before that.
-        asyncio.get_running_loop().call_soon(self._listen_for_watchers)
+        self._listen()
         self._watchers += (tell,)  # a tuple: of nearly every stream it is the only one
         if self._gone:
             tell(DisconnectedError())
-
-    def _listen_for_watchers(self) -> None:
-        if self._watchers:
-            self._listen()
 
     def _unwatch(self, tell: Callable[[Exception], object]) -> None:
         """Call `tell` no more."""
