@@ -10,6 +10,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from asgineer import Bus
 from asgineer.channels import _redis_scripts
 from asgineer.channels._redis import RedisEngine
 from asgineer.errors import ChannelError
@@ -646,3 +648,25 @@ def test_a_loop_that_ends_without_close_leaves_nothing(server: RedisServer) -> N
     asyncio.run(main())
     while "sub=1" in server.call("CLIENT", "LIST"):
         pass
+
+
+def test_what_comes_all_at_once_pushes_nobody_off_the_log(server: RedisServer) -> None:
+    count = 3000
+
+    async def publish() -> None:
+        async with Bus(server.url) as bus:
+            room = bus.channel("burst", history=50)
+            await asyncio.gather(*[room.publish(str(number)) for number in range(count)])
+
+    async def main() -> None:
+        async with Bus(server.url) as bus:
+            messages = bus.channel("burst", history=50).subscribe()
+            await messages.open()
+            thread = Thread(target=lambda: asyncio.run(publish()))
+            thread.start()
+            thread.join()  # nothing runs in this loop meanwhile
+            for number in range(count):
+                message = await anext(messages)
+                assert (message.reset, message.data) == (False, str(number))
+
+    asyncio.run(main())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import _clock
 from .._interrupt import Interrupt
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 CONNECT = 4.0  # seconds to connect, with all that is asked at first
 REPLY = 4.0  # seconds for a reply: with `_redis.WAIT` in front less than `_engine.MAX_PUBLISH`
+#: Messages that are handed on in one turn of the loop. After a stall there are thousands, which would push
+#: each other off the log before a subscriber had its turn; so it is late, and nothing is lost.
+TURN = 32
 CLOSED = "Connection closed by server"
 
 
@@ -74,6 +77,8 @@ class Wire(asyncio.Protocol):
         over: it has ended.
     """
 
+    _transport: asyncio.Transport
+
     def __init__(
         self,
         connection: AbstractConnection,
@@ -85,7 +90,8 @@ class Wire(asyncio.Protocol):
         self._told = told
         self._unsent: list[_Waiting] = []
         self._waiting: deque[_Waiting] = deque()
-        self._transport: asyncio.WriteTransport | None = None
+        self._come: deque[Any] = deque()  # replies and messages that are still to be handed on
+        self._is_behind = False  # so nothing is read
         self._is_due = False  # what is unsent goes out at the end of this turn
         self._is_full = False  # the socket takes no more for now
         self._timer: Timer | None = None
@@ -103,7 +109,8 @@ class Wire(asyncio.Protocol):
             raise
         assert self._connection._writer is not None
         self._replies = Replies(self._connection._parser.parse_error)
-        self._transport = self._connection._writer.transport
+        # asyncio's and uvloop's have both directions, whatever the writer says.
+        self._transport = cast("asyncio.Transport", self._connection._writer.transport)
         self._transport.set_protocol(self)
         reader = self._connection._reader
         if self._transport.is_closing() or reader is None or reader.at_eof():  # it ended unseen
@@ -154,7 +161,7 @@ class Wire(asyncio.Protocol):
     def _send(self) -> None:
         self._is_due = False
         going = [waiting for waiting in self._unsent if not waiting.replied.done()]
-        if not going or self._is_full or self._transport is None:
+        if not going or self._is_full:
             return
         self._unsent.clear()
         deadline = _clock.clock.time() + REPLY
@@ -178,20 +185,36 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
+        try:
+            self._come.extend(self._replies.feed(data))
+        except Exception as error:  # it doesn't speak the protocol
+            self.end(error)
+        else:
+            self._hand_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end."""
+        self._hand_on(len(self._come))
+        self.end(exc or ConnectionResetError(CLOSED))
+
+    def _hand_on(self, most: int = TURN) -> None:
+        """Hand on what has come, some at a time, and read no more until all is."""
         if self.over:
             return
         try:
-            for reply in self._replies.feed(data):
+            for _ in range(min(most, len(self._come))):
+                reply = self._come.popleft()
                 if self._told is not None and type(reply) is list and reply[0] == b"message":
                     self._tell(reply[1], reply[2])
                 else:
                     self._take(reply)
-        except Exception as error:  # of the server that can't serve, or doesn't speak the protocol
+        except Exception as error:  # of the server that can't serve
             self.end(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of the end."""
-        self.end(exc or ConnectionResetError(CLOSED))
+        if bool(self._come) is not self._is_behind and not self.over:
+            self._is_behind = not self._is_behind
+            (self._transport.pause_reading if self._is_behind else self._transport.resume_reading)()
+        if self._is_behind:
+            asyncio.get_running_loop().call_soon(self._hand_on)
 
     def _tell(self, channel: bytes, payload: bytes) -> None:
         assert self._told is not None
