@@ -233,6 +233,14 @@ class Hub:
         Raises:
             ChannelError: it could not be read.
         """
+        logs = self.node.engine.logs
+        if logs is not None:
+            await self.node.listen(self.name)
+            log = logs.get(self.name)
+            if log is None:
+                raise ChannelError("The bus was closed")
+            self._adopt(log)
+            return
         if after is not None:
             self._wanted.append(after)
         needed = self._begun + 1
@@ -269,10 +277,6 @@ class Hub:
         if not self.is_sure and self._early is None:
             self._keep_early()
         await self.node.listen(self.name)
-        logs = self.node.engine.logs
-        if logs is not None:
-            self._adopt(logs[self.name])
-            return
         for _ in range(TRIES):
             self._begun += 1
             number = self._begun
@@ -290,15 +294,12 @@ class Hub:
 
     def _adopt(self, log: OwnLog) -> None:
         """Take the log of an engine in this process as it is: it is whole at any time."""
-        self._begun += 1
-        self._done = self._begun
         log.count = max(log.count, self.history)
         log.origin_until = inf
         self.log = log
         log.waiting |= self.waiting
         self.waiting = log.waiting
         self.is_sure = True
-        self._early = None
 
     def _next_after(self) -> int | None:
         wanted, self._wanted = self._wanted, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from asgineer import Bus
+from asgineer import Bus, ChannelError
 from asgineer.channels._memory import SWEEP, MemoryEngine
 from tests.unit.turns import advance, settle
 
@@ -146,3 +146,18 @@ async def test_the_engine_can_be_asked_as_any_other() -> None:
             (4, "j", b"3"),
         ]
         assert (found.first, found.last, found.complete) == (1, 5, False)
+
+
+async def test_closing_while_somebody_joins() -> None:
+    outcomes = []
+    for turns in range(8):
+        bus = Bus()
+        await bus.connect()
+        opening = asyncio.create_task(bus.channel("room").subscribe().open())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await bus.close()
+        outcomes.append((await asyncio.gather(opening, return_exceptions=True))[0])
+    assert [str(one) for one in outcomes if not isinstance(one, str)].count("The bus was closed") >= 2
+    assert all(isinstance(one, (str, ChannelError)) for one in outcomes)
+    assert isinstance(outcomes[-1], str)
