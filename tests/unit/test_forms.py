@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import msgspec
 import pytest
 
 from asgineer import (
@@ -723,3 +724,31 @@ def test_body_that_stops_coming() -> None:
 
     with fake_clock() as clock:
         run(main(clock))
+
+
+class Booking(msgspec.Struct):
+    """What is made of the pairs of an urlencoded form at once."""
+
+    name: str
+    seats: int = 1
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b"name=Ada&seats=2", (Booking("Ada", 2), {})),
+        (b"name=Ada&seats=2&seats=3&other=%ff", (Booking("Ada", 3), {})),
+        (b"name=Ada&seats=2&seats=", (Booking("Ada", 2), {})),
+        (b"name=Ada&seats=", (Booking("Ada"), {})),
+        (b"name=&other=", (Booking(""), {})),
+        (b"seats=x", (None, {"name": "Required", "seats": "Expected `int`, got `str`"})),
+    ],
+)
+def test_a_struct_of_an_urlencoded_form(body: bytes, found: Any) -> None:
+    async def work(request: HttpRequest) -> Any:
+        form = await request.get_form()
+        return form.check(Booking), form.check(Booking), list(form)
+
+    first, second, names = outcome(work, body, QUERY_TYPE)
+    assert first == second == found
+    assert sorted(names) == sorted({pair.partition("=")[0] for pair in body.decode().split("&")})
