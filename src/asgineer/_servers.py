@@ -291,8 +291,20 @@ def _serve_granian(job: Job, ready: Ready) -> int:
         server.serve(target_loader=partial(_granian_worker, worker), wrap_loader=False)
     # Workers that were all stopped during their start, or had to be killed, say so; granian itself doesn't.
     # Where one of several was still starting, the others had served: that is no failure.
-    codes = [getattr(getattr(worker, "inner", None), "exitcode", 0) for worker in stopped]
+    codes = [_exit_code_of(worker) for worker in stopped]
     return _load.START_FAILED if codes and all(codes) else 0
+
+
+def _exit_code_of(worker: Any) -> int:
+    """Return the exit code of one of granian's workers, all of which have ended."""
+    import time
+
+    process = getattr(worker, "inner", None)
+    # A thread of granian's waits for it as well, and only one of the two is told.
+    until = time.monotonic() + 1
+    while getattr(process, "exitcode", 0) is None and time.monotonic() < until:
+        time.sleep(0.001)
+    return getattr(process, "exitcode", 0) or 0
 
 
 def _ask_again(workers: list[Any]) -> None:
