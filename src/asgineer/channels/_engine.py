@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from ._memory import OwnLog
 
@@ -110,9 +110,9 @@ class Engine(Protocol):
             ChannelError: it can't be reached; the text says what to do.
         """
 
-    async def publish(
+    def publish(
         self, channel: str, kind: str, data: bytes, *, history: int, ttl: float, key: str | None
-    ) -> tuple[str, int]:
+    ) -> Awaitable[tuple[str, int]]:
         """Add a message to the log and return (epoch, offset).
 
         Args:

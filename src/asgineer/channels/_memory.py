@@ -19,7 +19,7 @@ from ._engine import Entry, History
 from ._log import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Awaitable, Generator, Sequence
 
     from .._clock import Timer
     from ._engine import Listener
@@ -68,10 +68,10 @@ class MemoryEngine:
         """Draw the epoch."""
         self._epoch = os.urandom(4).hex()
 
-    async def publish(
+    def publish(
         self, channel: str, kind: str, data: bytes, *, history: int, ttl: float, key: str | None
-    ) -> tuple[str, int]:
-        """Add a message; those who wait for it get a turn before this returns."""
+    ) -> Awaitable[tuple[str, int]]:
+        """Add a message; who waits for it gets a turn while this is awaited."""
         log = self.logs.get(channel) or self._begin(channel)
         if history > log.count:
             log.count = history
@@ -81,7 +81,7 @@ class MemoryEngine:
             log.trim(now)
             known = log.keys.get(key, 0)
             if known > log.floor:
-                return self._epoch, known
+                return _after_turn(False, self._epoch, known)
             log.keys[key] = offset
         log.append((offset, kind, data, now + ttl), now)
         if log.is_heard:
@@ -89,8 +89,8 @@ class MemoryEngine:
                 if not future.done():
                     future.set_result(None)
             log.waiting.clear()
-            await _turn()  # else a loop of publishes would run away from every subscriber
-        return self._epoch, offset
+        # Without the turn a loop of publishes would run away from every subscriber.
+        return _after_turn(log.is_heard, self._epoch, offset)
 
     def _begin(self, channel: str) -> OwnLog:
         log = self.logs[channel] = OwnLog(channel, self._epoch, self._highest, self._max_bytes)
@@ -140,6 +140,8 @@ class MemoryEngine:
 
 
 @coroutine
-def _turn() -> Generator[None, None, None]:
-    """Give all others a turn of the loop: `asyncio.sleep(0)`, with one frame less."""
-    yield
+def _after_turn(is_heard: bool, epoch: str, offset: int) -> Generator[None, None, tuple[str, int]]:
+    """Return a place, after a turn of the loop for all others: `asyncio.sleep(0)`, with two frames less."""
+    if is_heard:
+        yield
+    return epoch, offset
