@@ -72,15 +72,22 @@ PAGE = """<!doctype html>
     document.body.className = state === "live" ? "" : "away";
   };
   const clear = () => Object.values(series).forEach((values) => { values.length = 0; });
-  const source = new EventSource("/figures");
-  source.onopen = () => show("live");
-  source.onerror = () => show("reconnecting …");
-  source.addEventListener("reset", clear);  // another process answers now
-  source.onmessage = (event) => {
-    const figures = JSON.parse(event.data);
-    document.getElementById("process").textContent = figures.process;
-    for (const key of Object.keys(SHOWN)) draw(key, figures[key]);
-  };
+  function follow() {
+    clear();  // the first that comes is the minute before
+    const source = new EventSource("/figures");
+    source.onopen = () => show("live");
+    source.onerror = () => {
+      show("reconnecting …");  // which it does by itself, unless it was answered with an error
+      if (source.readyState === EventSource.CLOSED) setTimeout(follow, 1000 + 2000 * Math.random());
+    };
+    source.addEventListener("reset", clear);  // another process answers now
+    source.onmessage = (event) => {
+      const figures = JSON.parse(event.data);
+      document.getElementById("process").textContent = figures.process;
+      for (const key of Object.keys(SHOWN)) draw(key, figures[key]);
+    };
+  }
+  follow();
 </script>
 </html>
 """
