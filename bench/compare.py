@@ -11,6 +11,10 @@ rounds: absolute times differ between runs and machines.
 All Python applications have uvicorn with uvloop and httptools, without access log, but the two on
 granian; run() has our own protocol on uvicorn. JSON, types and forms by
 hand (raw ASGI) are msgspec's, multipart's and itsdangerous'.
+
+Not all do the same for a body. Asgineer holds its size, what its headers say of it, and the number and
+size of the fields of a form to limits. Raw ASGI, and Falcon, whose parser of urlencoded forms is
+compiled, read what there is.
 """
 
 from __future__ import annotations

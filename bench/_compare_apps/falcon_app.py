@@ -1,6 +1,10 @@
 # mypy: ignore-errors
 # (its package is in another environment)
-"""Falcon. It has no sessions, and compresses nothing; types are checked by msgspec, as in the raw one."""
+"""Falcon. It has no sessions, and compresses nothing; types are checked by msgspec, as in the raw one.
+
+Nothing bounds the body here: it reads what there is, and its parser of urlencoded forms, which is
+compiled, takes any number of fields.
+"""
 
 from __future__ import annotations
 
