@@ -7,14 +7,12 @@ told by a reset, or as `slow` says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._message import RESET, Message
 from ._position import UNKNOWN, parse_position
 
 if TYPE_CHECKING:
-    import asyncio
-
     from ._bus import Channel
     from ._hub import Hub
     from ._log import Log
@@ -118,14 +116,19 @@ class Cursor:
         """Whether nothing more is there of the log that it stands in."""
         return self._log is not None and self._next == self._log.end
 
-    def ready(self) -> asyncio.Future[None] | None:
-        """Return what is done when a message may have come; None: one is there, or it `is_behind`."""
+    def ready(self, waiter: Any = None) -> Any:
+        """Return what is done when a message may have come; None: one is there, or it `is_behind`.
+
+        Args:
+            waiter: waits in the place of a future of ours; has `done` and `set_result` as that.
+        """
         log = self._log
         if log is None or log.is_over or self._next != log.end:
             return None
-        future: asyncio.Future[None] = self._make_future()
-        log.waiting.add(future)
-        return future
+        if waiter is None:
+            waiter = self._make_future()
+        log.waiting.add(waiter)
+        return waiter
 
     @property
     def is_behind(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _clock
 from .._interrupt import Interrupt
@@ -164,10 +164,11 @@ class Subscription:
         cursor.tell(message)
         return message if len(self._cursors) == 1 else message.with_id(self.position)
 
-    def ready(self) -> asyncio.Future[None] | None:
+    def ready(self, waiter: Any = None) -> Any:
         """Return what is done when `pending` may have something; None where only the iteration can tell.
 
-        For a stream that waits: a future costs it less than the three coroutines of the iteration.
+        For a stream that waits: a future costs it less than the three coroutines of the iteration, and a
+        `waiter` of its own, with `done` and `set_result`, less than that.
         """
         single = self._single
         if single is None or self._is_closed or self._resets is not None:
@@ -175,7 +176,7 @@ class Subscription:
         node = self._node
         if node.is_closing or node.state == "closed":
             return None
-        self._future = future = single.ready()
+        self._future = future = single.ready(waiter)
         return future
 
     def pending(self) -> list[Message]:
