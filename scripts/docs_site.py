@@ -39,7 +39,7 @@ INTRODUCTION = """\
 One suite of tests runs on every server. Where one of them can't do what the suite asks for, a table says so,
 with the reason; as soon as it can, the run fails until the entry is gone. This page is made from that table.
 `inprocess` is the test client; `B22` and its like are rows of
-[bad_inputs.py](../tests/contract/bad_inputs.py), which the page on [bad requests](guide/bad-input.md) is about.
+[bad_inputs.py](../tests/contract/bad_inputs.py), which [a page of the guide](guide/bad-input.md) is about.
 """
 
 _LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)([^)]*\))")
