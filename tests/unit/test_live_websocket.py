@@ -688,3 +688,100 @@ def test_a_handler_that_fails_beside_a_receiver_closes() -> None:
 
     socket = run(serve_stubbornly(work))
     assert socket.sent[-1]["code"] == 1011
+
+
+# What a server's send and receive may do
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("kind", ["websocket.accept", "websocket.send"])
+@pytest.mark.parametrize("error", [BrokenPipeError("gone"), DisconnectedError("told so", code=1001)])
+async def test_a_send_that_fails_says_that_the_client_left(waits: bool, kind: str, error: OSError) -> None:
+    raised: list[DisconnectedError] = []
+
+    async def work(request: WebsocketRequest) -> None:
+        try:
+            await request.accept()
+            await request.send("x")
+        except DisconnectedError as caught:
+            raised.append(caught)
+            raise
+
+    inner = to_asgi(work)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def failing(message: Message) -> None:
+            if message["type"] == kind:
+                if waits:
+                    await asyncio.sleep(0)
+                raise error
+            await send(message)
+
+        await inner(scope, receive, failing)
+
+    socket = Websocket(app, lost=True)
+    socket.start()
+    await socket.finish()
+    if isinstance(error, DisconnectedError):
+        assert raised == [error]
+        assert error.__cause__ is None
+    else:
+        assert [(each.code, each.__cause__) for each in raised] == [(1006, error)]
+
+
+async def test_a_server_that_swallows_the_end_of_a_wait_leaves_no_cancellation() -> None:
+    seen: list[Any] = []
+
+    async def work(request: WebsocketRequest) -> None:
+        await request.accept()
+        seen.append(await request.receive())
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append(task.cancelling())
+        with pytest.raises(ServerClosing):
+            await request.receive()
+
+    inner = to_asgi(work)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def stubborn() -> Message:
+            try:
+                message: Message = await receive()
+            except asyncio.CancelledError:
+                message = {"type": "websocket.receive", "text": "kept"}
+            return message
+
+        await inner(scope, stubborn, send)
+
+    socket = Websocket(app)
+    socket.start()
+    await settle()
+    _shutdown.notice().begin()
+    await socket.finish()
+    assert seen == ["kept", 0]
+
+
+async def test_a_cancellation_between_receives_is_not_ours() -> None:
+    """The guard is made once, but counts the cancellations anew for each wait."""
+    waiting: list[asyncio.Task[Any] | None] = []
+
+    async def work(request: WebsocketRequest) -> None:
+        waiting.append(asyncio.current_task())
+        assert await request.receive() == "one"
+        with contextlib.suppress(asyncio.CancelledError):
+            await wait_for_ever()  # it lives with a cancellation, and doesn't take it back
+        with pytest.raises(ServerClosing):
+            await request.receive()
+        waiting.append(None)
+
+    socket = socket_of(work)
+    socket.text("one")
+    socket.start()
+    await settle()
+    (task,) = waiting
+    assert task is not None
+    task.cancel()
+    await settle()
+    _shutdown.notice().begin()
+    await socket.finish()
+    assert waiting[1:] == [None]
