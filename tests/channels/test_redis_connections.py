@@ -467,12 +467,20 @@ def test_each_command_has_its_own_time(server: RedisServer) -> None:
         play(part, server)
 
 
-def test_a_server_that_is_loading_is_away() -> None:
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "is loading the dataset"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "none of its protocol"),
+    ],
+    ids=["loading", "another protocol"],
+)
+def test_a_server_that_can_not_serve_is_told(answer: bytes, told: str) -> None:
     over = asyncio.Event()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+        writer.write(answer)
         with contextlib.suppress(ConnectionError):
             await reader.read()
         writer.transport.abort()
@@ -481,7 +489,7 @@ def test_a_server_that_is_loading_is_away() -> None:
     async def main() -> None:
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as listening:
             engine = RedisEngine(f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
-            with pytest.raises(ChannelError, match="is loading the dataset"):
+            with pytest.raises(ChannelError, match=told):
                 await engine.open(Heard())
             await engine.close()
             await over.wait()

@@ -189,7 +189,7 @@ class Wire(asyncio.Protocol):
             self._come.extend(self._replies.feed(data))
         except Exception as error:  # it doesn't speak the protocol
             self.end(error)
-        else:
+        if not self._is_behind:
             self._hand_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
