@@ -75,7 +75,8 @@ class Connection:
     def reply(self, method: str = "GET") -> Reply | None:
         """Return the next response, None when the connection ends without one."""
         with contextlib.suppress(ConnectionError):
-            if self._file.peek(5)[:5] not in (b"HTTP/", b""):
+            # It may have only the first of these bytes: what is buffered ends somewhere.
+            if not b"HTTP/".startswith(self._file.peek(5)[:5]):
                 return None  # another protocol
         response = http.client.HTTPResponse(self, method=method)  # type: ignore[arg-type]  # all it asks of a socket
         try:
