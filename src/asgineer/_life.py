@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ._log import describe, log_error, logger
 from ._shutdown import notice, unless_closing
 from ._spawn import finish_background
-from .errors import ServerClosing
+from .errors import ChannelError, ServerClosing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -87,7 +87,10 @@ class Life:
                 return
         except Exception as error:
             text = f"{type(error).__name__} in lifespan {phase}: {describe(error)}"
-            log_error(text, error)
+            if isinstance(error, ChannelError):  # its text says all there is to do
+                logger.error("%s", text)
+            else:
+                log_error(text, error)
             await send({"type": f"lifespan.{phase}.failed", "message": text})
             return
         await send({"type": "lifespan.shutdown.complete"})

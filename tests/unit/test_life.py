@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asgineer import HttpRequest, ServerClosing, _shutdown, spawn, to_asgi
+from asgineer import ChannelError, HttpRequest, ServerClosing, _shutdown, spawn, to_asgi
 from asgineer.testing._lifespan import Lifespan, LifespanFailed
 
 from .asgi import Http, converse
@@ -116,6 +116,14 @@ async def test_an_error_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
         await Lifespan(story.app).startup()
     (text,) = errors(caplog)
     assert "lifespan startup" in text
+
+
+async def test_a_bus_that_is_away_at_the_start_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    story = Story(at_start=ChannelError("Redis at 127.0.0.1:1 is away"))
+    with pytest.raises(LifespanFailed, match="Redis at 127.0.0.1:1 is away"):
+        await Lifespan(story.app).startup()
+    assert errors(caplog) == ["ChannelError in lifespan startup: Redis at 127.0.0.1:1 is away"]
+    assert caplog.records[-1].exc_info is None
 
 
 async def test_an_error_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
