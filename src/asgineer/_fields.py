@@ -58,7 +58,8 @@ def _unquoted(text: str) -> str:
 
 
 @cache  # an import statement in a function costs as much as the conversion of a field, each time
-def _msgspec() -> Any:
+def load_msgspec() -> Any:
+    """Load msgspec, with the first field."""
     import msgspec
 
     return msgspec
@@ -89,7 +90,7 @@ def make_at_once(texts: dict[str, Any], type: Any) -> Any:
     """
     if not _is_plain(type) or "" in texts.values():
         return None
-    msgspec = _msgspec()
+    msgspec = load_msgspec()
     try:
         return msgspec.convert(texts, type, strict=False)
     except msgspec.ValidationError:
@@ -98,7 +99,7 @@ def make_at_once(texts: dict[str, Any], type: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def _is_plain(type: Any) -> bool:
-    return isinstance(type, _msgspec().StructMeta) and not any(
+    return isinstance(type, load_msgspec().StructMeta) and not any(
         field.many or field.is_bool for field in fields_of(type)
     )
 
@@ -150,7 +151,7 @@ def check_fields(values: Mapping[str, Sequence[Any]], type: Any) -> tuple[Any, d
     made = make_at_once({name: found[-1] for name, found in values.items() if found}, type)
     if made is not None:
         return made, {}
-    msgspec = _msgspec()
+    msgspec = load_msgspec()
     fields = fields_of(type)
     sent, errors = _sent(values, fields)
     given: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
+from ._fields import load_msgspec
 from .errors import HTTPError
 
 T = TypeVar("T")
@@ -19,12 +20,13 @@ def param(text: str, type: type[T]) -> T:
     Raises:
         HTTPError: 404, it is no such value: then there is no such page either.
     """
-    import msgspec
-
+    msgspec = load_msgspec()
     try:
-        value = msgspec.convert(text, type, strict=False)
+        value: T = msgspec.convert(text, type, strict=False)
     except msgspec.ValidationError:
         raise HTTPError(404) from None
+    if type is int:  # most of them; to ask an int for what it lacks takes as long as to convert it
+        return value
     if isinstance(value, float) and not math.isfinite(value):
         raise HTTPError(404)
     if hasattr(value, "is_finite") and not value.is_finite():  # a Decimal; to compare "sNaN" would raise
