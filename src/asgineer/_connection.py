@@ -115,7 +115,7 @@ class ConnectedRequest(BaseRequest):
         try:
             steps = self._send(message).__await__()
             first = next(steps)
-            await ticker().go_on_within(self._settings.limits.send, first, steps, self._expire)
+            await ticker().within(self._settings.limits.send, first, steps, self._expire)
         except StopIteration:
             pass  # the server had room for it and did not wait: nearly always
         except DisconnectedError:

@@ -431,9 +431,7 @@ _last_chunk: list[bytes] = [b"", b""]
 
 def _write_chunk(transport: asyncio.Transport, body: bytes) -> None:
     """Write a chunk: for a broadcast, which sends one object to many clients, it is made once."""
-    if body is _last_chunk[0]:
-        transport.write(_last_chunk[1])
-    elif len(body) > PIECE:
+    if len(body) > PIECE:
         _write_large(transport, b"%x\r\n" % len(body), body, b"\r\n")
     else:
         chunk = b"%x\r\n%b\r\n" % (len(body), body)

@@ -18,7 +18,7 @@ from ._interrupt import Interrupt
 from .errors import DisconnectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Callable, Generator
 
     from ._clock import Timer
 
@@ -76,23 +76,13 @@ class Ticker:
 
     @types.coroutine
     def within(
-        self, seconds: float | None, sending: Awaitable[T], expire: Callable[[], object]
-    ) -> Generator[Any, Any, T]:
-        """Await `sending`; past `seconds`, two ticks later at most, call `expire` and raise SlowClient."""
-        steps = sending.__await__()
-        try:
-            first = next(steps)
-        except StopIteration as end:
-            # The server had room for it and did not wait: nearly every send. To watch it all the
-            # same cost a third of what an event costs (on 3.11 `current_task` is a system call).
-            return end.value  # type: ignore[no-any-return]
-        return (yield from self.go_on_within(seconds, first, steps, expire))
-
-    @types.coroutine
-    def go_on_within(
         self, seconds: float | None, first: Any, steps: Generator[Any, Any, T], expire: Callable[[], object]
     ) -> Generator[Any, Any, T]:
-        """Do so for an await whose first step was taken by hand, and gave `first`."""
+        """Await the rest of a send; past `seconds`, two ticks later at most, call `expire`, raise SlowClient.
+
+        Its first step was taken by hand, and gave `first`: nearly every send ends with that, since the
+        server has room. To watch it all the same cost a third of what an event costs.
+        """
         if seconds is None:
             return (yield from go_on(first, steps))
         self._wind_up()

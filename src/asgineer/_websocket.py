@@ -480,7 +480,7 @@ class WebsocketRequest(BaseRequest):
     async def _go_on_sending(self, first: Any, steps: Generator[Any, Any, None]) -> None:
         """Wait for a client that is slow, but not for ever."""
         try:
-            await ticker().go_on_within(self._settings.limits.send, first, steps, self._expire)
+            await ticker().within(self._settings.limits.send, first, steps, self._expire)
         except DisconnectedError:
             raise
         except OSError as error:

@@ -23,9 +23,9 @@ from asgineer import (
 from asgineer._connection import CHUNKS_IN_A_ROW
 from asgineer._interrupt import Guard
 from asgineer._outflow import MAX_CHUNK
-from asgineer._ticker import ticker
 
 from .asgi import Http, Websocket
+from .test_ticker import send_within
 from .turns import advance, errors, settle
 
 if TYPE_CHECKING:
@@ -716,9 +716,33 @@ async def test_a_send_that_is_an_iterator_and_takes_no_exception() -> None:
         def __await__(self) -> Any:
             return iter(self.future.__await__().__next__, None)
 
-    sending = asyncio.ensure_future(ticker().within(None, Sending(), lambda: None))
+    sending = asyncio.ensure_future(send_within(None, Sending(), lambda: None))
     await settle()
     assert not sending.done()
     sending.cancel()
     await asyncio.wait([sending])
     assert sending.cancelled()
+
+
+async def test_a_stream_for_a_client_that_has_left_is_not_waited_for() -> None:
+    closed: list[bool] = []
+
+    async def handler(request: HttpRequest) -> Any:
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                await asyncio.Event().wait()
+                yield b"never"
+            finally:
+                closed.append(True)
+
+        with pytest.raises(DisconnectedError):
+            await request.sleep_while_connected(60)
+        return {}, pieces()
+
+    http = Http(to_asgi(handler))
+    http.start()
+    await settle()
+    http.leave()
+    await http.finish()
+    assert closed == [True]
+    assert http.sent == []
