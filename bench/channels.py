@@ -56,14 +56,14 @@ REQUIREMENTS = [
     "litestar",
     "msgspec",
     "multipart",
-    "redis",
+    "redis[hiredis]",
     "nats-py",
     "broadcaster[redis]",
     "python-socketio",
     "matplotlib",
 ]
 #: broadcaster 0.3.1 gets nothing from the redis-py that the others use, so it has an older one.
-OLDER = {"broadcaster": "redis<6"}
+OLDER = {"broadcaster": "redis[hiredis]<6"}
 SHOWN = ["uvloop", "uvicorn", "litestar", "broadcaster", "python-socketio", "redis", "nats-py"]
 
 #: system and engine, in the order of the rows.

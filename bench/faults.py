@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PEERS = HERE / ".venv-faults"
-REQUIREMENTS = ["uvicorn[standard]", "litestar", "broadcaster[redis]", "channels_redis", "redis"]
+REQUIREMENTS = ["uvicorn[standard]", "litestar", "broadcaster[redis]", "channels_redis", "redis[hiredis]"]
 SHOWN_VERSIONS = ["litestar", "broadcaster", "channels_redis", "redis", "uvicorn"]
 
 RATE = 50  # messages per second

@@ -471,7 +471,7 @@ def test_each_command_has_its_own_time(server: RedisServer) -> None:
     ("answer", "told"),
     [
         (b"-LOADING Redis is loading the dataset in memory\r\n", "is loading the dataset"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "none of its protocol"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "Protocol error"),
     ],
     ids=["loading", "another protocol"],
 )

@@ -43,6 +43,7 @@ ENGINES = {
     "nats": "nats",
     "tls": "nats",
 }
+PACKAGES = {"redis": ("redis", "hiredis"), "nats": ("nats",)}  # that an engine needs
 WORKERS = "ASGINEER_WORKERS"  # how many processes `run()` has started
 
 _NAME = re.compile(r"[!-~]{1,200}")
@@ -308,7 +309,7 @@ def _check_url(url: str) -> str:
         )
     from importlib.util import find_spec
 
-    if find_spec(kind) is None:
+    if any(find_spec(package) is None for package in PACKAGES[kind]):
         raise ChannelError(
             f"Bus({scheme}://…) needs a package that is missing: {_extras.install_command(kind)}"
         )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ._engine import History, Listener
-    from ._redis_protocol import Word
+    from ._redis_wire import Word
 
 WAIT = 0.9  # seconds for a connection that was just lost; then come the seconds for the reply
 PAUSE = 0.1  # seconds, doubled with each attempt to connect, up to

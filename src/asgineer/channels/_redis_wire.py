@@ -2,11 +2,12 @@
 
 Whoever waits for a reply waits for a future: a caller that is cancelled ends its wait alone, its reply is
 read and dropped, and nobody gets another's. There is no task: what comes in is read where the loop hands
-it over, which spares each message a turn. The
-connection ends as a whole: by an error of the socket, by a reply that is `REPLY` seconds late, or by
-`end`. Then every wait fails with ChannelError, and it is never used again; connecting anew is `_redis`'
-matter. The library makes the connection, with TLS and whatever it says at first; its pools, retries and
-pub/sub are not used, as they hide failures, nor its way of reading, which costs ten times as much.
+it over, which spares each message a turn. The connection ends as a whole: by an error of the socket, by a
+reply that is `REPLY` seconds late, or by `end`. Then every wait fails with ChannelError, and it is never
+used again; connecting anew is `_redis`' matter. redis-py makes the connection, with TLS and whatever it
+says at first; its pools, retries and pub/sub are not used, as they hide failures, nor its way of reading,
+in several coroutines for each reply. hiredis, the parser of Redis' own, packs what goes out and reads what
+comes in.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from .. import _clock
 from .._interrupt import Interrupt
 from .._log import describe, log_error
 from ..errors import ChannelError
-from ._redis_protocol import Replies, pack_commands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from .._clock import Timer
-    from ._redis_protocol import Word
 
+    Word = str | bytes | int
     Replied = asyncio.Future[Any]
 
 CONNECT = 4.0  # seconds to connect, with all that is asked at first
@@ -37,6 +37,7 @@ REPLY = 4.0  # seconds for a reply: with `_redis.WAIT` in front less than `_engi
 #: each other off the log before a subscriber had its turn; so it is late, and nothing is lost.
 TURN = 32
 CLOSED = "Connection closed by server"
+MORE: Any = object()  # no reply: the rest of it is still to come
 
 
 class TooLate(Exception):
@@ -108,7 +109,10 @@ class Wire(asyncio.Protocol):
             self._cut()
             raise
         assert self._connection._writer is not None
-        self._replies = Replies(self._connection._parser.parse_error)
+        import hiredis
+
+        self._pack: Callable[[tuple[Word, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment] # one word, its stub says
+        self._reader = hiredis.Reader(replyError=self._connection._parser.parse_error, notEnoughData=MORE)
         # asyncio's and uvloop's have both directions, whatever the writer says.
         self._transport = cast("asyncio.Transport", self._connection._writer.transport)
         self._transport.set_protocol(self)
@@ -170,7 +174,7 @@ class Wire(asyncio.Protocol):
         self._waiting.extend(going)
         if self._timer is None:
             self._timer = _clock.clock.call_later(REPLY, self._look)
-        self._transport.write(pack_commands([waiting.words for waiting in going]))
+        self._transport.write(b"".join([self._pack(waiting.words) for waiting in going]))
 
     # What the loop calls
 
@@ -186,7 +190,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what came."""
         try:
-            self._come.extend(self._replies.feed(data))
+            self._reader.feed(data)
+            self._come.extend(iter(self._reader.gets, MORE))
         except Exception as error:  # it doesn't speak the protocol
             self.end(error)
         if not self._is_behind:
